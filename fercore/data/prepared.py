@@ -1,0 +1,225 @@
+"""The prepared form: one way on disk for every data set, rendered or real.
+
+A prepared data set is a folder with three files::
+
+    images.npy        (N, H, W, 3) uint8, read through a memory map
+    manifest.parquet  one row an image, in the same order
+    card.json         what it is, class order, counts, licence, how made, hash
+
+Everything downstream reads only this. A folder appears under its final name
+when it is complete, never before: it is written beside it and renamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fercore.errors import DataError
+
+FORMAT = 1
+REQUIRED = ("sample", "subject", "expression", "split", "source")
+"""Columns every manifest has. ``expression`` is a class name; ``subject`` is "" where nobody knows."""
+OPTIONAL = ("intensity", "yaw", "pitch", "roll")
+"""Numeric columns (degrees for the pose) that exist everywhere and hold NaN where unknown."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set, opened for reading.
+
+    ``images`` (N, H, W, 3) uint8 is a read-only memory map, ``manifest`` has N
+    rows, ``card`` is the data card as a dictionary.
+    """
+
+    path: Path
+    images: np.ndarray = field(repr=False)
+    manifest: pd.DataFrame = field(repr=False)
+    card: dict[str, Any] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @property
+    def name(self) -> str:
+        return self.card["name"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.card["classes"])
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over pixels and manifest; 16 hexadecimal digits."""
+        return self.card["hash"]
+
+    def labels(self) -> np.ndarray:
+        """(N,) int64: index of each row's expression in :attr:`classes`."""
+        return pd.Categorical(self.manifest["expression"], categories=self.classes).codes.astype(np.int64)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of one split; an empty split is an error that names those there are."""
+        found = np.flatnonzero(self.manifest["split"].to_numpy() == split)
+        if not len(found):
+            there = ", ".join(sorted(self.manifest["split"].unique()))
+            raise DataError(f"{self.path}: no image in split '{split}'.", do=f"take one of: {there}")
+        return found
+
+
+def open_prepared(path: str | os.PathLike[str]) -> Prepared:
+    """Open a prepared folder and check that its three files belong together.
+
+    Raises :class:`~fercore.errors.DataError` for a folder that is something
+    else, a missing or truncated file, or numbers of rows that differ.
+    """
+    path = Path(path)
+    do = "prepare it again (fercore data prepare NAME), or name another folder"
+    if not path.is_dir():
+        raise DataError(f"{path} is not a folder.", do=do)
+    missing = [name for name in ("images.npy", "manifest.parquet", "card.json") if not (path / name).is_file()]
+    if missing:
+        raise DataError(f"{path} is no prepared data set: it has no {', '.join(missing)}.", do=do)
+    try:
+        card = json.loads((path / "card.json").read_text())
+        manifest = pd.read_parquet(path / "manifest.parquet")
+        images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+    except Exception as error:
+        raise DataError(f"{path} can't be read: {error}", do=do) from error
+    if card.get("format") != FORMAT:
+        raise DataError(f"{path} has format {card.get('format')!r}, this version reads {FORMAT}.", do=do)
+    lost = [name for name in REQUIRED if name not in manifest.columns]
+    if lost:
+        raise DataError(f"{path}/manifest.parquet has no column {', '.join(lost)}.", do=do)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != len(manifest):
+        raise DataError(
+            f"{path}: images {images.shape} {images.dtype} do not fit {len(manifest)} manifest rows; "
+            "expected (N, H, W, 3) uint8.",
+            do=do,
+        )
+    strange = sorted(set(manifest["expression"]) - set(card["classes"]))
+    if strange:
+        raise DataError(f"{path}: the manifest has expressions that the card does not list: {strange}.", do=do)
+    return Prepared(path, images, manifest, card)
+
+
+def content_hash(images: np.ndarray, manifest: pd.DataFrame) -> str:
+    """Hash of pixels and manifest, the same on every machine; 16 hexadecimal digits."""
+    digest = hashlib.sha256(str(images.shape).encode())
+    for start in range(0, len(images), 512):
+        digest.update(np.ascontiguousarray(images[start : start + 512]))
+    digest.update(manifest.to_csv(index=False, float_format="%.6g").encode())
+    return digest.hexdigest()[:16]
+
+
+class Writer:
+    """Write a prepared data set aside and give it its name when it is complete.
+
+    ::
+
+        with Writer(path, count=4900, size=64) as out:
+            out.images[:] = ...                      # a memory map, any order
+            out.finish(manifest, name=..., title=..., classes=..., ...)
+
+    The space is claimed at the start, so that a full disk is an error then and
+    not a crash in the middle. Leaving the block without :meth:`finish`, or by
+    an exception, removes what was written and keeps what was there before.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], count: int, size: int) -> None:
+        self.path = Path(path)
+        self.shape = (count, size, size, 3)
+        if count <= 0:
+            raise DataError(f"{self.path.name}: there is no image to write.", do="check the source and its labels")
+
+    def __enter__(self) -> Writer:
+        self._aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        shutil.rmtree(self._aside, ignore_errors=True)
+        self._finished = False
+        try:
+            self._aside.mkdir(parents=True)
+            self.images = np.lib.format.open_memmap(
+                self._aside / "images.npy", mode="w+", dtype=np.uint8, shape=self.shape
+            )
+            if hasattr(os, "posix_fallocate"):
+                with open(self._aside / "images.npy", "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            shutil.rmtree(self._aside, ignore_errors=True)
+            raise self._disk_error(error) from error
+        return self
+
+    def finish(
+        self,
+        manifest: pd.DataFrame,
+        *,
+        name: str,
+        title: str,
+        classes: Sequence[str],
+        licence: str,
+        made: dict[str, Any],
+        notes: Sequence[str] = (),
+        counts: dict[str, Any] | None = None,
+    ) -> None:
+        """Write manifest and card. ``made`` says how: parameters, source, versions."""
+        lost = [column for column in REQUIRED if column not in manifest.columns]
+        if lost or len(manifest) != self.shape[0]:
+            raise ValueError(f"manifest of {len(manifest)} rows for {self.shape[0]} images, without {lost}")
+        manifest = manifest.reset_index(drop=True)
+        for column in OPTIONAL:
+            if column not in manifest:
+                manifest[column] = np.nan
+        try:
+            self.images.flush()
+            manifest.to_parquet(self._aside / "manifest.parquet", index=False)
+            table = manifest.groupby(["split", "expression"], observed=True).size().unstack(fill_value=0)
+            card = {
+                "format": FORMAT,
+                "name": name,
+                "title": title,
+                "classes": list(classes),
+                "licence": licence,
+                "images": len(manifest),
+                "size": self.shape[1],
+                "splits": {split: {k: int(v) for k, v in row.items()} for split, row in table.to_dict("index").items()},
+                "counts": counts or {},
+                "notes": list(notes),
+                "made": made,
+                "hash": content_hash(self.images, manifest),
+            }
+            (self._aside / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise self._disk_error(error) from error
+        self._finished = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.images = None  # close the map before the folder moves
+        if kind is None and self._finished:
+            old = self._aside.with_suffix(".old")
+            if self.path.exists():
+                os.replace(self.path, old)
+            os.replace(self._aside, self.path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            shutil.rmtree(self._aside, ignore_errors=True)
+
+    def _disk_error(self, error: OSError) -> DataError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            need = int(np.prod(self.shape)) / 2**20
+            return DataError(
+                f"No space left on the disk of {self.path.parent} ({need:.0f} MiB are needed); nothing was kept.",
+                do="free some space, or set FERCORE_PREPARED to a folder on another disk",
+            )
+        return DataError(f"{self.path.parent} can't be written: {error}.", do="set FERCORE_PREPARED to your own folder")

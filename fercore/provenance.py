@@ -1,0 +1,142 @@
+"""What a result was made from: source files, versions, machine.
+
+Two things are keyed on the *closure* of a piece of code, that is on every
+``fercore`` source file it can import: the record of a training run, and the
+decision whether a notebook must run again. Both use :func:`sources`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from fercore.paths import ROOT
+
+PACKAGE = ROOT / "fercore"
+
+
+def _module_file(name: str) -> Path | None:
+    base = ROOT.joinpath(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def imported_modules(source: str, module: str = "") -> set[str]:
+    """Names of the ``fercore`` modules that ``source`` imports anywhere, functions included.
+
+    ``from fercore.data import prepared`` gives both ``fercore.data`` and
+    ``fercore.data.prepared`` when the latter is a module. ``module`` is the
+    dotted name of the importing module, needed for relative imports.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*module.split(".")[: -node.level], base]).strip(".")
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names)
+    return {name for name in found if name.split(".")[0] == "fercore" and _module_file(name)}
+
+
+@cache
+def _direct(path: Path, _mtime: int) -> frozenset[str]:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return frozenset(imported_modules(path.read_text(), name))
+
+
+def sources(modules: Iterable[str]) -> list[Path]:
+    """Every ``fercore`` source file that ``modules`` (dotted names) reach by import, sorted.
+
+    A package's ``__init__`` counts with each of its modules, because Python
+    runs it first.
+    """
+    todo, seen = list(modules), set()
+    while todo:
+        name = todo.pop()
+        path = _module_file(name)
+        if path is None or path in seen:
+            continue
+        seen.add(path)
+        todo.extend(_direct(path, path.stat().st_mtime_ns))
+        if "." in name:
+            todo.append(name.rpartition(".")[0])
+    return sorted(seen)
+
+
+def notebook_sources(path: Path) -> list[Path]:
+    """Every ``fercore`` source file that a notebook's code cells reach by import."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    names: set[str] = set()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            code = "\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!")))
+            names |= imported_modules(code)
+    return sources(names)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_hash(modules: Iterable[str]) -> str:
+    """One SHA-256 over names and contents of :func:`sources`; 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in sources(modules):
+        digest.update(f"{path.relative_to(ROOT).as_posix()} {file_hash(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that a number can depend on."""
+    names = ("fercore", "torch", "torchvision", "accelerate", "numpy", "scipy", "scikit-learn", "pandas", "numba")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def commit() -> dict[str, str | bool | None]:
+    """The checkout's commit and whether tracked files differ from it; None where git is absent."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"id": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def machine() -> dict[str, str | int]:
+    """The machine in words: processor, cores that this process may use, system, GPU if there is one."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "gpu": gpu,
+    }
