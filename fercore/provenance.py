@@ -8,6 +8,7 @@ decision whether a notebook must run again. Both use :func:`sources`.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -107,10 +108,8 @@ def versions() -> dict[str, str]:
     names = ("fercore", "torch", "torchvision", "accelerate", "numpy", "scipy", "scikit-learn", "pandas", "numba")
     found = {"python": platform.python_version()}
     for name in names:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            pass
     return found
 
 
