@@ -1,0 +1,240 @@
+"""From executed notebooks to book: the graph, the staged tree, the build.
+
+The book is built from a *staged* tree, ``_build/src``, which repeats the
+relative paths of the checkout: prose pages from ``book/``, executed notebooks
+in place of their sources. Nothing that failed, is missing, or ran with other
+code than the checkout's is staged.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import yaml
+
+from fercore import paths, provenance
+from fercore.errors import FercoreError, ParameterError
+from fercore.execute import ANSI, Say, failed_cell, notebook_code_hash, relative
+
+BOOK_VERSIONS = ("jupyter-book", "papermill", "snakemake")
+PRESETS = ("smoke", "quick", "paper")
+
+
+# ------------------------------------------------------------------ the graph
+
+
+def make(preset: str, cores: int, *, say: Say = print) -> Path:
+    """Bring the book up to date: run the Snakefile, show what matters, keep the whole log.
+
+    One ``make`` at a time in a checkout; the lock is the operating system's,
+    so an interrupted run leaves nothing to unlock. Finished notebooks stay, and the
+    next call goes on from there. Raises :class:`FercoreError` when a step failed,
+    after every other step that could run has run.
+    """
+    if preset not in PRESETS:
+        raise ParameterError(f"There is no preset '{preset}'.", do=f"take one of: {', '.join(PRESETS)}")
+    logs = paths.ROOT / "_runs" / preset / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(paths.ROOT / "_runs" / ".make.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise FercoreError("Another make book is at work in this checkout.", do="wait for it to end") from None
+    with lock:
+        told = _snakemake(preset, cores, logs / "snakemake.log", say)
+    index = paths.ROOT / "_build" / "html" / "index.html"
+    if told is None:
+        return index
+    what = "\n".join(["The book was not made.", *told])
+    raise FercoreError(what, do=f"mend the cause and run make book again; whole log: {relative(logs)}/snakemake.log")
+
+
+def _snakemake(preset: str, cores: int, log: Path, say: Say) -> list[str] | None:
+    """None on success, else the error messages that the steps printed (lines that begin with ``!``)."""
+    words = ["--cores", str(cores), "--config", f"preset={preset}", "--nolock", "--keep-going", "--rerun-incomplete"]
+    told: list[str] = []
+    with open(log, "w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *words],
+            cwd=paths.ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                file.write(line)
+                if line.startswith(("· ", "! ")):
+                    say(line.rstrip("\n"))
+                    told += [line[2:].rstrip("\n")] if line.startswith("! ") else []
+                elif match := re.match(r"(\d+) of (\d+) steps", line):
+                    say(f"  step {match[1]} of {match[2]} done")
+        except KeyboardInterrupt:
+            process.wait()
+            raise
+        status = process.wait()
+    return None if status == 0 else told or log.read_text().splitlines()[-15:]
+
+
+# --------------------------------------------------------------- stage, build
+
+
+def contents() -> list[str]:
+    """Pages of the book in the order of ``book/_toc.yml``, as paths without suffix."""
+    toc = yaml.safe_load((paths.ROOT / "book" / "_toc.yml").read_text())
+    pages = [toc["root"]]
+
+    def walk(entries: Sequence[Mapping[str, Any]]) -> None:
+        for entry in entries:
+            pages.extend([entry["file"]] if "file" in entry else [])
+            walk(entry.get("sections", []))
+
+    for part in toc.get("parts", [toc]):
+        walk(part.get("chapters", []))
+    return pages
+
+
+def notebooks() -> list[str]:
+    """Notebooks of the book, as paths from the checkout without suffix (``notebooks/lan/method``)."""
+    return [page for page in contents() if page.startswith("notebooks/")]
+
+
+def stage(runs: Path, target: Path) -> Path:
+    """Lay out what the book is built from: prose, executed notebooks, the page of execution times.
+
+    ``runs`` is a preset's folder (``_runs/smoke``). ``target`` is replaced as a
+    whole when everything is sound; otherwise it stays and :class:`FercoreError`
+    lists every notebook that stands in the way, and why.
+    """
+    import nbformat
+
+    executed, wrong = {}, []
+    for page in notebooks():
+        try:
+            executed[page] = _sound(Path(runs) / f"{page}.ipynb", paths.ROOT / f"{page}.ipynb")
+        except FercoreError as error:
+            wrong.append(f"{page}: {error}")
+    if wrong:
+        listing = "\n  ".join(wrong)
+        raise FercoreError(f"The book can't be staged:\n  {listing}", do="make book runs what is missing or outdated")
+    target = Path(target)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        shutil.copytree(paths.ROOT / "book", aside / "book", ignore=shutil.ignore_patterns("records", ".*"))
+        for page, notebook in executed.items():
+            (aside / page).parent.mkdir(parents=True, exist_ok=True)
+            nbformat.write(_for_readers(notebook), aside / f"{page}.ipynb")
+        (aside / "book" / "execution.md").write_text(execution_page(executed))
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _sound(run: Path, source: Path) -> Any:
+    """The executed notebook, if it may be shown."""
+    import nbformat
+
+    if not run.is_file():
+        raise FercoreError("it has not been executed")
+    notebook = nbformat.read(run, as_version=4)
+    error = failed_cell(notebook)
+    if error or notebook.metadata.get("papermill", {}).get("exception"):
+        raise FercoreError(f"it failed{f' in cell {error[0]!r}: {error[1]}' if error else ''}")
+    made = notebook.metadata.get("fercore", {})
+    if made.get("source_hash") != provenance.file_hash(source):
+        raise FercoreError("its source has changed since it was executed")
+    if made.get("code_hash") != notebook_code_hash(source):
+        raise FercoreError("code that it uses has changed since it was executed")
+    return notebook
+
+
+def _for_readers(notebook: Any) -> Any:
+    """Fold the cell of defaults away; what papermill injected stays in sight."""
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"] = [*cell.metadata["tags"], "hide-input"]
+            cell.metadata["mystnb"] = {"code_prompt_show": "Show parameters and what they mean"}
+    return notebook
+
+
+def execution_page(executed: Mapping[str, Any]) -> str:
+    """Markdown of the page of execution times, from the notebooks' own metadata."""
+    rows, total = [], 0.0
+    for page, notebook in executed.items():
+        run, made = notebook.metadata["papermill"], notebook.metadata["fercore"]
+        total += run["duration"]
+        preset = made["parameters"].get("preset", "–")
+        rows.append(
+            f"| {{doc}}`/{page}` | {preset} | {run['duration']:.0f} | {made['peak_mib']} | {run['end_time'][:10]} |"
+        )
+    first = next(iter(executed.values())).metadata["fercore"]
+    versions = first["versions"] | {name: importlib.metadata.version(name) for name in BOOK_VERSIONS}
+    return "\n".join(
+        [
+            "# Execution times and versions",
+            "",
+            f"Every page that computes was executed by papermill for this build, in {total / 60:.1f} minutes of kernel",
+            "time altogether. The table is read from the executed notebooks' own metadata.",
+            "",
+            "| notebook | preset | seconds | peak memory, MiB | date |",
+            "| --- | --- | ---: | ---: | --- |",
+            *rows,
+            "",
+            f"Machine: {first['machine']}.",
+            "",
+            "| package | version |",
+            "| --- | --- |",
+            *[f"| {name} | {version} |" for name, version in versions.items()],
+            "",
+        ]
+    )
+
+
+def build(staged: Path, target: Path) -> Path:
+    """Compile the staged tree with Jupyter Book, warnings as errors; returns the page to open.
+
+    ``target`` (``_build/html``) is exchanged when the new book is complete, so
+    a failed build leaves the old one readable.
+    """
+    staged, target = Path(staged), Path(target)
+    work = target.with_name(".work")
+    shutil.rmtree(work, ignore_errors=True)
+    log = work / "build.log"
+    work.mkdir(parents=True)
+    words = ["build", str(staged), "--path-output", str(work), "--config", str(paths.ROOT / "_config.yml")]
+    words += ["--toc", str(staged / "book" / "_toc.yml"), "-W", "-n", "--keep-going"]
+    with open(log, "w") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "jupyter_book.cli.main", *words],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "NO_COLOR": "1"},
+        )
+    text = ANSI.sub("", log.read_text())
+    made = work / "_build" / "html"
+    if done.returncode or not (made / "index.html").is_file():
+        told = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Exception|Error:", line)]
+        lines = "\n  ".join(line.replace(f"{staged.resolve()}{os.sep}", "") for line in told[:12])
+        raise FercoreError(f"The book does not compile:\n  {lines or text[-800:]}", do=f"whole log: {relative(log)}")
+    for page in notebooks():  # the download button gives the source, which runs, not the executed copy
+        shutil.copyfile(paths.ROOT / f"{page}.ipynb", made / "_sources" / f"{page}.ipynb")
+    old = work / "old"
+    if target.exists():
+        os.replace(target, old)
+    os.replace(made, target)
+    shutil.rmtree(work, ignore_errors=True)
+    return target / "index.html"
