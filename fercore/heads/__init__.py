@@ -1,0 +1,51 @@
+"""Rendered people: faces that belong to nobody, with known expression, pose, light and landmarks.
+
+Every number is typed by hand in centimetres; no third-party mesh, texture, landmark model or photograph enters.
+
+- `fercore.heads.anatomy`      the canonical head: profiles, slits at eyes and mouth, features, regions, landmarks
+- `fercore.heads.muscles`      22 action units of the Facial Action Coding System as displacement and wrinkle fields
+- `fercore.heads.expressions`  ten expressions as recipes of action units, and how one is drawn
+- `fercore.heads.people`       what makes a person, how one is drawn, the shape of a resting face
+- `fercore.heads.motion`       muscles, jaw and lids at work
+- `fercore.heads.skin`, `parts`, `hair`  colours; eyes, mouth, ears, neck, clothes; hair
+- `fercore.heads.scene`        a whole head as one mesh
+- `fercore.heads.light`, `render`  lights, backgrounds; the picture with landmarks, depth and parts
+- `fercore.heads.sheets`       contact sheets as arrays
+
+>>> head = Head(sample_person(7))
+>>> picture = render(head.mesh({6: 0.8, 12: 1.0, 25: 0.8}), yaw=45, size=112)
+>>> picture.image.shape, picture.landmarks.shape
+((112, 112, 3), (68, 2))
+"""
+
+from fercore.heads.anatomy import REGIONS, Anatomy, canonical
+from fercore.heads.expressions import EXPRESSIONS, LEVELS, sample_expression
+from fercore.heads.light import Light, sample_background, sample_light
+from fercore.heads.muscles import ACTION_UNITS, ActionUnits, check_action_units
+from fercore.heads.parts import PARTS
+from fercore.heads.people import Person, sample_person
+from fercore.heads.render import Rendering, face_centre, render
+from fercore.heads.scene import Head, Mesh
+
+__all__ = [
+    "ACTION_UNITS",
+    "EXPRESSIONS",
+    "LEVELS",
+    "PARTS",
+    "REGIONS",
+    "ActionUnits",
+    "Anatomy",
+    "Head",
+    "Light",
+    "Mesh",
+    "Person",
+    "Rendering",
+    "canonical",
+    "check_action_units",
+    "face_centre",
+    "render",
+    "sample_background",
+    "sample_expression",
+    "sample_light",
+    "sample_person",
+]

@@ -1,0 +1,216 @@
+"""What is in and round a face: eyeballs, lid rims, lashes, mouth, teeth, tongue, ears, neck, clothes.
+
+Each function gives `Patch`es: pieces of mesh of one part. Those that an expression moves take the moved face; the
+others belong to the person and are built once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fercore.heads.anatomy import EYE_RADIUS, LEFT, MOUTH_Y, RIGHT, Anatomy, Slit, skull_z
+from fercore.heads.fields import Array, bump, grid_faces, ramp, rotate_x, smoothstep, sphere, value_noise
+from fercore.heads.motion import JAW_JOINT
+from fercore.heads.people import IRIS, Person
+
+PARTS = (
+    "background",
+    "skin",
+    "lid",
+    "lash",
+    "eye",
+    "caruncle",
+    "mouth",
+    "teeth",
+    "tongue",
+    "ear",
+    "neck",
+    "clothes",
+    "hair",
+)
+"""Names of the values of a part map: index 0 is what no part covers."""
+
+
+class Patch(NamedTuple):
+    """A piece of mesh: vertices (N, 3) cm, faces (F, 3), colours (N, 3) or (3,), gloss (N,) or one, name in PARTS."""
+
+    vertices: Array
+    faces: Array
+    colours: Array
+    gloss: Array | float
+    part: str
+
+
+# ---- eyes ----------------------------------------------------------------------------------------------------------
+
+
+def eyeball_template(person: Person) -> tuple[Array, Array, Array]:
+    """Eyeball that looks forward, centred at 0: vertices (N, 3) with the bulge of the cornea, faces, colours."""
+    ball, faces = sphere(40, 56)
+    theta, phi = np.arccos(np.clip(ball[:, 2], -1, 1)), np.arctan2(ball[:, 1], ball[:, 0])
+    iris, pupil = 0.435, 0.185  # radians from the axis
+    fibres = 0.75 + 0.5 * value_noise(person.seed, phi * 6 + 30, theta * 6)
+    colours = ramp(IRIS, person.iris) * (fibres * (1.25 - 0.5 * smoothstep(0.30, iris, theta)))[:, None] * 1.25
+    colours *= (1 - 0.65 * smoothstep(iris - 0.07, iris, theta))[:, None]
+    colours *= (1 - 0.96 * smoothstep(pupil + 0.025, pupil - 0.025, theta))[:, None]
+    white = np.array([0.90, 0.885, 0.87]) * (1 - 0.22 * smoothstep(0.5, 1.1, theta)[:, None] * [0.3, 1, 1])
+    in_iris = smoothstep(iris + 0.03, iris - 0.025, theta)[:, None]
+    bulge = 1 + 0.025 * smoothstep(iris * 1.1, 0, theta)
+    return ball * (EYE_RADIUS * bulge)[:, None], faces, white * (1 - in_iris) + colours * in_iris
+
+
+def eyeball(template: tuple[Array, Array, Array], side: int, centre: Array, gaze: tuple[float, float]) -> Patch:
+    """Eyeball at ``centre``, turned by ``gaze`` = (to the image's right, up) in radians; both converge slightly."""
+    vertices, faces, colours = template
+    turn = gaze[0] - side * 0.02
+    x, y, z = vertices.T
+    turned = np.stack([x * np.cos(turn) + z * np.sin(turn), y, z * np.cos(turn) - x * np.sin(turn)], 1)
+    return Patch(rotate_x(turned, -gaze[1], np.zeros(3)) + centre, faces, colours, 1.0, "eye")
+
+
+def lids(c: Anatomy, person: Person, skin: Array, side: int, centre: Array, tone: Array) -> list[Patch]:
+    """Rims from the lid edges back along the eyeball, lashes of the upper lid, and the caruncle in the corner."""
+    patches = []
+    upper, lower = c.eyes[side]
+    for edge, outer, inner in (
+        (upper, [0.35, 0.28, 0.28], [0.45, 0.33, 0.32]),
+        (lower, [0.80, 0.58, 0.56], [0.85, 0.60, 0.58]),
+    ):
+        rim, n = skin[edge], len(edge)
+        from_centre = rim - centre
+        radius = np.linalg.norm(from_centre, axis=1, keepdims=True)
+        rows = [rim] + [centre + from_centre * (r / radius) for r in (EYE_RADIUS - 0.06, EYE_RADIUS - 0.5)]
+        colours = np.repeat([tone * outer, tone * inner, tone * inner], n, 0)
+        patches.append(Patch(np.concatenate(rows), grid_faces(3, n, False), colours, 0.4, "lid"))
+        if edge is upper:
+            patches.append(_lashes(person, rim, from_centre / radius, side))
+    ball, faces = sphere(10, 8)
+    corner = skin[upper[0 if side == LEFT else -1]] + [side * 0.17, -0.04, -0.24]
+    patches.append(Patch(ball * [0.20, 0.16, 0.16] + corner, faces, tone * [0.95, 0.58, 0.55], 0.5, "caruncle"))
+    return patches
+
+
+def _lashes(person: Person, rim: Array, outward: Array, side: int) -> Patch:
+    n = len(rim)
+    t = np.linspace(0, 1, n)[::side]  # 0 at the inner corner
+    length = (0.16 + 0.10 * (person.sex < 0)) * smoothstep(0, 0.3, t) * smoothstep(1.02, 0.9, t) * (0.6 + 0.5 * t)
+    direction = outward + np.stack([0.5 * side * (t - 0.4), np.full(n, 0.15), np.full(n, 0.2)], 1)
+    vertices = np.concatenate([rim, rim + direction * length[:, None]])
+    return Patch(vertices, grid_faces(2, n, False), np.array([0.05, 0.035, 0.03]), 0.0, "lash")
+
+
+# ---- mouth ---------------------------------------------------------------------------------------------------------
+
+
+def mouth_cavity(slit: Slit, skin: Array, tone: Array) -> Patch:
+    """Two skirts that hang from the lips into the head and meet at the back and at the corners."""
+    n = len(slit.upper)
+    middle = 1 - np.linspace(-1, 1, n) ** 4  # the skirts meet at the corners, or a scream shows a hole in the cheek
+    rings = [(0, 0, 1), (-0.25, 0.04, 0.98), (-0.6, 0.25, 0.95), (-1.3, 0.6, 0.86), (-3.2, 1.0, 0.7)]
+    rows = []
+    for lip, sign in ((skin[slit.upper], 1), (skin[slit.lower], -1)):
+        skirt = [lip * [narrow, 1, 1] + middle[:, None] * [0, sign * dy, 0] + [0, 0, dz] for dz, dy, narrow in rings]
+        rows += skirt[::sign]
+    flesh, dark = tone * [0.62, 0.36, 0.36], np.array([0.16, 0.035, 0.035])
+    half = [flesh, flesh * 0.8, dark * 1.4, dark, dark * 0.35]
+    colours = np.repeat(half + half[::-1], n, 0)
+    return Patch(np.concatenate(rows), grid_faces(10, n, False), colours, 0.3, "mouth")
+
+
+def teeth_and_tongue(person: Person) -> tuple[Patch, Patch, Patch]:
+    """Upper teeth, lower teeth and tongue with the jaw closed; the latter two turn with the jaw (`open_jaw`)."""
+    front = float(skull_z(np.array([0.0]), np.array([MOUTH_Y]))[0]) - 0.72
+    drop = 0.14 * person.mouth_height
+    ball, faces = sphere(20, 14)
+    tongue = ball * [1.55, 0.5, 2.2] + [0, MOUTH_Y - 1.05 + drop, front - 2.6]
+    tongue[:, 1] -= 0.18 * np.exp(-((tongue[:, 0] / 0.25) ** 2))
+    upper, lower = (_dental_arch(person, is_upper, front, drop) for is_upper in (True, False))
+    return upper, lower, Patch(tongue, faces, np.array([0.60, 0.24, 0.24]), 0.5, "tongue")
+
+
+def _dental_arch(person: Person, is_upper: bool, front: float, drop: float) -> Patch:
+    x = np.linspace(-2.2, 2.2, 64)
+    arch = front - (0 if is_upper else 0.25) - 0.33 * x**2 * (1 + 0.02 * x**2)
+    within = np.abs((np.abs(x) / (0.82 if is_upper else 0.58)) % 1 - 0.5) * 2  # 1 between two teeth
+    gap = smoothstep(0.72, 1.0, within)
+    rows, colours = [], []
+    for t, dz in ((-0.02, 0.0), (0.06, 0.05), (0.5, 0.08), (0.92, 0.02), (1.05, 0.06), (1.9, 0.1)):
+        if is_upper:
+            y = MOUTH_Y - 0.06 + t + 0.05 * np.abs(x)
+        else:
+            y = MOUTH_Y - 0.34 - 0.8 * t - (0.10 * gap if t < 0.1 else 0)
+        rows.append(np.stack([x * (1 + 0.05 * person.mouth_width), np.zeros(64) + y + drop, arch + dz - 0.08 * gap], 1))
+        enamel = np.array([1.15, 1.11, 1.03]) * (1 - 0.30 * gap[:, None]) * (1 - 0.10 * np.abs(x[:, None]))
+        colours.append(enamel if t < 1 else np.tile([0.62, 0.30, 0.30], (64, 1)))
+    return Patch(np.concatenate(rows), grid_faces(6, 64, False), np.concatenate(colours), 0.7, "teeth")
+
+
+def open_jaw(patch: Patch, angle: float) -> Patch:
+    """The patch turned with the jaw by ``angle`` radians."""
+    return patch._replace(vertices=rotate_x(patch.vertices, angle, JAW_JOINT))
+
+
+# ---- ears, neck, clothes -------------------------------------------------------------------------------------------
+
+
+def ears(person: Person, tone: Array) -> list[Patch]:
+    """Both ears; none under long hair, which would not cover them cleanly."""
+    if person.hair in ("long", "bob"):
+        return []
+    u, t = np.meshgrid(np.linspace(0, 1, 15), np.linspace(0, 2 * np.pi, 40, endpoint=False), indexing="ij")
+    sin, cos = np.sin(t), np.cos(t)
+    radius = u * (1 + 0.10 * cos + 0.06 * np.sin(2 * t) - 0.10 * sin**2)
+    y = 3.15 * sin * radius
+    z = 1.75 * cos * radius * np.where(sin < 0, 0.62 + 0.38 * (1 + sin) ** 0.8, 1)
+    out = 0.25 + 0.30 * u**1.5 - 0.5 * smoothstep(0.93, 1.0, u)
+    out += 0.55 * np.exp(-(((u - 0.90) / 0.085) ** 2)) * (0.35 + 0.65 * smoothstep(-1.1, 0.2, sin - 0.6 * cos))  # helix
+    out += 0.40 * np.exp(-(((u - 0.60) / 0.10) ** 2)) * smoothstep(0.2, -0.5, cos)  # antihelix
+    out += 0.42 * bump(z, y, 0.95, -0.35, 0.40, 0.55)  # tragus
+    out -= 0.55 * np.exp(-(((z - 0.25) / 0.75) ** 2) - ((y + 0.15) / 0.95) ** 2)  # concha
+    shade = 1 - 0.45 * np.exp(-(((z - 0.35) / 0.5) ** 2) - ((y + 0.2) / 0.6) ** 2)
+    shade -= 0.15 * np.exp(-(((u - 0.78) / 0.06) ** 2))
+    size, root = 1 + 0.04 * person.width, 7.12 * (1 + 0.045 * person.width) - 0.38
+    height = -1.1 + y * size - 0.10 * z
+    depth = -0.9 + z * size + 0.198 * y - 0.40 * (height + 1.1)
+    patches = []
+    for side in (RIGHT, LEFT):
+        vertices = np.stack([side * (root + out + 0.42 * np.clip(-z, -0.6, 3)), height, depth], -1).reshape(-1, 3)
+        colours = tone * [1.0, 0.90, 0.88] * shade.reshape(-1, 1)
+        patches.append(Patch(vertices, grid_faces(15, 40, True), colours, 0.2, "ear"))
+    return patches
+
+
+def neck(person: Person, stretched: float, tone: Array) -> Patch:
+    """A tilted tube that runs up inside the head; ``stretched`` (action unit 20) shows the platysma's cords."""
+    y = np.linspace(-3, -19, 20)[:, None]
+    t, q = np.linspace(0, 2 * np.pi, 48, endpoint=False)[None], (-3 - y) / 16
+    sin, cos, front = np.sin(t), np.cos(t), np.cos(t) > 0
+    radius = 5.35 + 0.5 * person.sex + 0.25 * person.fat
+    radius = radius * (1 - 0.10 * np.sin(np.pi * np.clip(q * 1.3, 0, 1))) + 2.8 * smoothstep(0.68, 1.0, q)
+    z = -1.5 - 2.1 * q + radius * 0.98 * cos
+    muscle = smoothstep(0.15, 0.9, q) * np.exp(-(((np.abs(sin) - 0.42 + 0.25 * q) / 0.10) ** 2))
+    apple = (0.5 + 0.35 * (person.sex > 0)) * np.exp(-(((q - 0.5) / 0.08) ** 2) - (sin / 0.15) ** 2)
+    cords = 0.5 * stretched * np.exp(-(((np.abs(sin) - 0.35) / 0.08) ** 2)) * smoothstep(0.25, 0.5, q)
+    z = z + front * (0.35 * muscle + apple + cords)
+    vertices = np.stack([radius * sin, y + 0 * t, z], -1).reshape(-1, 3)
+    return Patch(vertices, grid_faces(20, 48, True), tone * 0.97, 0.2, "neck")
+
+
+def clothes(person: Person) -> list[Patch]:
+    """Shoulders and a collar in one of six colours."""
+    colours = [[0.15, 0.17, 0.22], [0.5, 0.12, 0.12], [0.2, 0.3, 0.45]]
+    colours += [[0.75, 0.74, 0.7], [0.2, 0.3, 0.2], [0.45, 0.38, 0.3]]
+    colour = np.array(colours[np.random.default_rng(person.seed + 9).integers(6)])
+    ball, faces = sphere(48, 28)
+    shoulders = np.sign(ball) * np.abs(ball) ** 0.85 * [19 + 2 * person.sex, 8.5, 8.5] + [0, -22.9, -4.2]
+    y, t = np.linspace(-13.2, -18, 8)[:, None], np.linspace(0, 2 * np.pi, 48, endpoint=False)[None]
+    down, sin, cos = -13.2 - y, np.sin(t), np.cos(t)
+    radius = 6.7 + 0.35 * person.sex + 0.7 * down + 0.25 * np.sin(np.clip(down * 4, 0, 3.14))
+    height = y - np.where(cos > 0, 1.6 * cos, 0) + 0.6 * (cos < 0)
+    collar = np.stack([radius * sin, height, -3.6 + radius * 0.95 * cos], -1).reshape(-1, 3)
+    return [
+        Patch(shoulders, faces, colour, 0.05, "clothes"),
+        Patch(collar, grid_faces(8, 48, True), colour, 0.05, "clothes"),
+    ]
