@@ -172,6 +172,9 @@ def _widths(c: Anatomy, p: Person) -> Array:
     features += 0.16 * p.eye_spacing * bump(a, y, EYE_X, 0.4, 2.0, 2.2)
     features += 0.16 * p.mouth_width * bump(a, y, MOUTH_HALF, MOUTH_Y, 1.6, 1.5)
     features += 0.18 * p.fat * smoothstep(-1, -5, y) * smoothstep(3, 5.5, a)
+    soft = max(0.0, -p.sex)  # a feminine face tapers to the chin and has a slimmer nose
+    head -= c.rest[:, 0] * soft * 0.07 * smoothstep(-3.5, -9.5, y)
+    features -= 0.12 * soft * bump(a, y, 0.9, -2.8, 0.7, 2.0)
     return head + c.side * c.face * features
 
 
@@ -182,7 +185,7 @@ def _heights(c: Anatomy, p: Person) -> Array:
     features = -0.17 * p.nose_length * bump(a, y, 0, -4.2, 1.8, 2.0)
     features += 0.20 * p.brow_height * bump(a, y, 2.8, 2.2, 3, 1.3) * smoothstep(0.3, 1.6, y)
     features += 0.14 * p.mouth_height * bump(a, y, 0, MOUTH_Y, 3.5, 1.5)
-    features += 0.25 * p.nose_tip * c.nose / 2.3 * smoothstep(-3, -4.2, y)
+    features += (0.25 * p.nose_tip + 0.10 * max(0.0, -p.sex)) * c.nose / 2.3 * smoothstep(-3, -4.2, y)
     outward = np.where(c.below_mouth, -1, 1) * smoothstep(0, 0.6, np.abs(y - MOUTH_Y))
     return skull + c.face * (features + 0.22 * p.lips * c.lip_bulge * outward)
 
@@ -194,4 +197,8 @@ def _depths(c: Anatomy, p: Person) -> Array:
     z += 0.14 * p.brow_ridge * (bump(a, y, 2.2, 1.9, 2.4, 0.8) + 0.6 * bump(a, y, 0, 2, 1.2, 0.9))
     z += 0.22 * p.cheekbones * bump(a, y, 4.6, -2.4, 1.8, 1.3) + 0.24 * p.fat * bump(a, y, 3.8, -5.2, 2.2, 2.0)
     z += 0.30 * p.lips * c.lip_bulge + 0.12 * p.forehead * bump(a, y, 0, 5.5, 5, 2.5)
+    soft = max(0.0, -p.sex)  # ... and a flatter brow ridge, shallower sockets, a rounder forehead, fuller cheeks
+    z -= 0.22 * soft * (bump(a, y, 2.4, 1.95, 2.2, 0.7) + 0.8 * bump(a, y, 0, 2, 1.1, 0.9))
+    z += soft * (0.22 * bump(a, y, 2.9, 0.9, 1.8, 0.7) + 0.15 * bump(a, y, 0, 4.6, 3.5, 1.6))
+    z += soft * (0.15 * bump(a, y, 3.9, -3.6, 1.8, 1.6) - 0.15 * c.nose + 0.08 * c.lip_bulge)
     return c.face * z
