@@ -101,7 +101,7 @@ def _lid_edges(person: Person, s: Array, au: dict[int, float]) -> tuple[Array, A
     shut = -0.36 * (1 - s * s)
     top = 0.57 * wide * max(upper, 0.02) * arch * (1 - closed) + closed * shut
     bottom = -0.46 * wide * max(lower, -0.15) * bowl * (1 - closed) + closed * shut
-    return np.maximum(top, bottom + 0.02 * (1 - s * s)), bottom
+    return np.maximum(top, bottom + 0.02 * (1 - s * s) * (1 - closed)), bottom
 
 
 def _close_lids(c: Anatomy, person: Person, skin: Array, side: int, centre: Array, au: dict[int, float]) -> None:

@@ -47,9 +47,9 @@ HAIR = np.array(  # black, dark brown, brown, blond, red, grey
     ]
 )
 LONG_HAIR = ("long", "bob", "medium")  # falls past the ears
-HAIRSTYLES = {
-    "male": ({"short": 0.34, "crop": 0.20, "medium": 0.15, "bald": 0.13, "quiff": 0.18}),
-    "female": ({"long": 0.36, "medium": 0.16, "bob": 0.26, "bun": 0.14, "short": 0.08}),
+HAIRSTYLES = {  # with their shares
+    "male": {"short": 0.34, "crop": 0.20, "medium": 0.15, "bald": 0.13, "quiff": 0.18},
+    "female": {"long": 0.36, "medium": 0.16, "bob": 0.26, "bun": 0.14, "short": 0.08},
 }
 
 
@@ -92,6 +92,13 @@ class Person:
     hair: str = "short"  # short crop medium bald quiff long bob bun
     hair_colour: tuple[float, float, float] = (0.12, 0.07, 0.04)
     seed: int = 0  # of everything that is fine-grained: freckles, strands, clothes
+
+    def __post_init__(self) -> None:
+        styles = {style for styles in HAIRSTYLES.values() for style in styles}
+        if self.hair not in styles:
+            raise ParameterError(
+                f"unknown hair {self.hair!r} of a person", do=f"choose from {', '.join(sorted(styles))}"
+            )
 
 
 SHAPE_PARAMETERS = tuple(Person.__dataclass_fields__)[:22]
