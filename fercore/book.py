@@ -55,12 +55,13 @@ def make(preset: str, cores: int, *, say: Say = print) -> Path:
     if told is None:
         return index
     what = "\n".join(["The book was not made.", *told])
-    raise FercoreError(what, do=f"mend the cause and run make book again; whole log: {relative(logs)}/snakemake.log")
+    raise FercoreError(what, do=f"then run make book again, it goes on from here; whole log: {relative(logs)}/snakemake.log")
 
 
 def _snakemake(preset: str, cores: int, log: Path, say: Say) -> list[str] | None:
     """None on success, else the error messages that the steps printed (lines that begin with ``!``)."""
     words = ["--cores", str(cores), "--config", f"preset={preset}", "--nolock", "--keep-going", "--rerun-incomplete"]
+    words += ["--scheduler", "greedy"]
     told: list[str] = []
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(
@@ -75,9 +76,10 @@ def _snakemake(preset: str, cores: int, log: Path, say: Say) -> list[str] | None
         try:
             for line in process.stdout:
                 file.write(line)
-                if line.startswith(("· ", "! ")):
+                if line.startswith("! "):
+                    told.append(line[2:].rstrip("\n"))
+                if line.startswith(("· ", "! ")) and not line.startswith("!  "):
                     say(line.rstrip("\n"))
-                    told += [line[2:].rstrip("\n")] if line.startswith("! ") else []
                 elif match := re.match(r"(\d+) of (\d+) steps", line):
                     say(f"  step {match[1]} of {match[2]} done")
         except KeyboardInterrupt:
@@ -210,7 +212,7 @@ def build(staged: Path, target: Path) -> Path:
     ``target`` (``_build/html``) is exchanged when the new book is complete, so
     a failed build leaves the old one readable.
     """
-    staged, target = Path(staged), Path(target)
+    staged, target = Path(staged).resolve(), Path(target).resolve()
     work = target.with_name(".work")
     shutil.rmtree(work, ignore_errors=True)
     log = work / "build.log"
@@ -219,7 +221,7 @@ def build(staged: Path, target: Path) -> Path:
     words += ["--toc", str(staged / "book" / "_toc.yml"), "-W", "-n", "--keep-going"]
     with open(log, "w") as file:
         done = subprocess.run(
-            [sys.executable, "-m", "jupyter_book.cli.main", *words],
+            [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *words],
             stdout=file,
             stderr=subprocess.STDOUT,
             env={**os.environ, "NO_COLOR": "1"},
@@ -228,7 +230,7 @@ def build(staged: Path, target: Path) -> Path:
     made = work / "_build" / "html"
     if done.returncode or not (made / "index.html").is_file():
         told = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Exception|Error:", line)]
-        lines = "\n  ".join(line.replace(f"{staged.resolve()}{os.sep}", "") for line in told[:12])
+        lines = "\n  ".join(line.replace(f"{staged}{os.sep}", "") for line in told[:12])
         raise FercoreError(f"The book does not compile:\n  {lines or text[-800:]}", do=f"whole log: {relative(log)}")
     for page in notebooks():  # the download button gives the source, which runs, not the executed copy
         shutil.copyfile(paths.ROOT / f"{page}.ipynb", made / "_sources" / f"{page}.ipynb")

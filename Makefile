@@ -1,0 +1,89 @@
+# Two commands matter: make book, make test. Each sets up what it needs.
+PRESET ?= smoke
+CORES ?= 2
+PYTHON ?= python3 python3.13 python3.12 python3.11
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+ENV := .venv/.installed
+BIN := $(CURDIR)/.venv/bin
+# The environment comes first, for commands and for the kernels of notebooks.
+export PATH := $(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export JUPYTER_PREFER_ENV_PATH := 1
+export PYTHONDONTWRITEBYTECODE :=
+unexport PYTHONHOME
+
+.PHONY: help env book test lint lab bench lock clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "  Variables: PRESET=smoke|quick|paper  CORES=2  PYTHON=python3.12"
+
+env: $(ENV) ## set up .venv from requirements.lock (done by every other target)
+
+# uv does the work: the one on PATH, else one of its own beside the environment.
+$(ENV): requirements.lock pyproject.toml
+	@echo "== Setting up .venv (once; the first time downloads about 3 GB)"
+	@python=; for word in $(PYTHON); do \
+	  if PATH="$${PATH#*:}" command -v $$word >/dev/null && \
+	     PATH="$${PATH#*:}" $$word -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    python=$$(PATH="$${PATH#*:}" $$word -c 'import sys; print(sys.executable)'); break; fi; done; \
+	if [ -z "$$python" ]; then \
+	  echo "No Python 3.11 or newer among: $(PYTHON)."; \
+	  echo "  What to do: install one, or name it: make PYTHON=/path/to/python3.11 ..."; exit 2; fi; \
+	uv=$$(PATH="$${PATH#*:}" command -v uv || true); \
+	if [ -z "$$uv" ] || ! "$$uv" --version >/dev/null 2>&1; then \
+	  uv=$(CURDIR)/.venv-uv/bin/uv; \
+	  if [ ! -x "$$uv" ]; then \
+	    echo "== Installing uv into .venv-uv"; \
+	    mkdir -p .venv-uv; echo '*' > .venv-uv/.gitignore; \
+	    "$$python" -m pip install --quiet --disable-pip-version-check --target .venv-uv uv || \
+	    { "$$python" -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet uv; } || \
+	    { rm -rf .venv-uv; echo "uv could not be installed."; \
+	      echo "  What to do: install pip or python3-venv or uv, or check the network, and run make again"; exit 2; }; \
+	  fi; fi; \
+	[ -x .venv/bin/python ] || "$$uv" venv --quiet --python "$$python" .venv; \
+	"$$uv" pip sync --python .venv/bin/python --require-hashes requirements.lock; \
+	"$$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "== .venv is ready"
+
+book: $(ENV) ## render data, execute every notebook at PRESET, compile _build/html/index.html
+	@echo "== Making the book: preset $(PRESET), $(CORES) cores"
+	@python -m fercore.cli book make --preset $(PRESET) --cores $(CORES)
+
+test: $(ENV) ## everything that is checked: style, unit tests, all notebooks, the book
+	@$(MAKE) --no-print-directory lint
+	@echo "== Tests (the book is made on the way; its notebooks run at preset smoke)"
+	@CORES=$(CORES) python -m pytest
+	@echo "== All checks passed. The book: $(CURDIR)/_build/html/index.html"
+
+lint: $(ENV) ## style of code and notebooks
+	@echo "== Style"
+	@ruff check . || { echo "  What to do: ruff check --fix ."; exit 1; }
+	@ruff format --check . || { echo "  What to do: ruff format ."; exit 1; }
+
+lab: $(ENV) ## JupyterLab on the notebooks' sources
+	@echo "== JupyterLab on notebooks/ (Ctrl-C ends it)"
+	@python -m jupyterlab --notebook-dir=notebooks
+
+bench: $(ENV) ## the measurements that README and book state
+	@for file in tests/bench/bench_*.py; do echo "== $$file"; python $$file; done
+	@echo "== Measured. README.md says which number is which"
+
+lock: ## pin the newest versions that pyproject.toml allows
+	@echo "== Resolving requirements.lock"
+	@uv pip compile pyproject.toml --extra book --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements.lock
+	@echo "== Done: look at git diff requirements.lock, then make test"
+
+clean: ## remove what was made (keeps .venv and the records of your own training runs)
+	rm -rf _build _data .snakemake .pytest_cache .ruff_cache .hypothesis
+	@[ ! -d _runs ] || find _runs -mindepth 1 -maxdepth 1 ! -name records -exec rm -rf {} +
+	@[ ! -d _runs/records ] || echo "Kept: _runs/records (make distclean removes it, too)"
+
+distclean: clean ## clean, and .venv and _runs/records as well
+	rm -rf _runs .venv .venv-uv fercore.egg-info
