@@ -10,10 +10,9 @@ SHELL := /bin/bash
 ENV := .venv/.installed
 BIN := $(CURDIR)/.venv/bin
 # The environment comes first, for commands and for the kernels of notebooks.
-export PATH := $(BIN):$(PATH)
+export PATH := $(BIN):$(PATH):$(CURDIR)/.venv-uv/bin
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export JUPYTER_PREFER_ENV_PATH := 1
-export PYTHONDONTWRITEBYTECODE :=
 unexport PYTHONHOME
 
 .PHONY: help env book test lint lab bench lock clean distclean
@@ -24,7 +23,7 @@ help: ## list the targets
 
 env: $(ENV) ## set up .venv from requirements.lock (done by every other target)
 
-# uv does the work: the one on PATH, else one of its own beside the environment.
+# uv does the work: the one on PATH, else one of its own in .venv-uv.
 $(ENV): requirements.lock pyproject.toml
 	@echo "== Setting up .venv (once; the first time downloads about 3 GB)"
 	@python=; for word in $(PYTHON); do \
@@ -34,20 +33,17 @@ $(ENV): requirements.lock pyproject.toml
 	if [ -z "$$python" ]; then \
 	  echo "No Python 3.11 or newer among: $(PYTHON)."; \
 	  echo "  What to do: install one, or name it: make PYTHON=/path/to/python3.11 ..."; exit 2; fi; \
-	uv=$$(PATH="$${PATH#*:}" command -v uv || true); \
-	if [ -z "$$uv" ] || ! "$$uv" --version >/dev/null 2>&1; then \
-	  uv=$(CURDIR)/.venv-uv/bin/uv; \
-	  if [ ! -x "$$uv" ]; then \
-	    echo "== Installing uv into .venv-uv"; \
-	    mkdir -p .venv-uv; echo '*' > .venv-uv/.gitignore; \
-	    "$$python" -m pip install --quiet --disable-pip-version-check --target .venv-uv uv || \
-	    { "$$python" -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet uv; } || \
-	    { rm -rf .venv-uv; echo "uv could not be installed."; \
-	      echo "  What to do: install pip or python3-venv or uv, or check the network, and run make again"; exit 2; }; \
-	  fi; fi; \
-	[ -x .venv/bin/python ] || "$$uv" venv --quiet --python "$$python" .venv; \
-	"$$uv" pip sync --python .venv/bin/python --require-hashes requirements.lock; \
-	"$$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+	if ! uv --version >/dev/null 2>&1; then \
+	  echo "== Installing uv into .venv-uv"; \
+	  rm -rf .venv-uv; mkdir .venv-uv; \
+	  "$$python" -m pip install --quiet --disable-pip-version-check --target .venv-uv uv || \
+	  { "$$python" -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet uv; } || \
+	  { rm -rf .venv-uv; echo "uv could not be installed."; \
+	    echo "  What to do: install pip or python3-venv or uv, or check the network, and run make again"; exit 2; }; \
+	  echo '*' > .venv-uv/.gitignore; fi; \
+	[ -x .venv/bin/python ] || uv venv --quiet --python "$$python" .venv; \
+	uv pip sync --python .venv/bin/python --require-hashes requirements.lock; \
+	uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "== .venv is ready"
 
@@ -78,7 +74,15 @@ lock: ## pin the newest versions that pyproject.toml allows
 	@echo "== Resolving requirements.lock"
 	@uv pip compile pyproject.toml --extra book --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements.lock
-	@echo "== Done: look at git diff requirements.lock, then make test"
+	@$(MAKE) --no-print-directory environment.yml
+	@echo "== Done: look at git diff requirements.lock environment.yml, then make test"
+
+# pip refuses an editable package beside hashes, so conda gets the lock's versions without them.
+environment.yml: requirements.lock
+	@{ echo "# The environment of requirements.lock for conda; written by: make lock"; \
+	  echo "name: fercore"; echo "channels: [conda-forge]"; echo "dependencies:"; \
+	  echo "  - python=3.11"; echo "  - pip"; echo "  - pip:"; echo "      - --editable ."; \
+	  awk '/^[A-Za-z0-9]/ { sub(/ *\\$$/, ""); print "      - \"" $$0 "\"" }' requirements.lock; } > $@
 
 clean: ## remove what was made (keeps .venv and the records of your own training runs)
 	rm -rf _build _data .snakemake .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,67 @@
+"""What several test files share: the book, made once, and small notebooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fercore import paths
+
+HTML = paths.ROOT / "_build" / "html"
+
+
+def fercore(*words: object, cwd: Path = paths.ROOT, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a checkout, which may be a copy: its own package is the one imported."""
+    return subprocess.run(
+        [sys.executable, "-m", "fercore.cli", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(cwd)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@pytest.fixture(scope="session")
+def book(pytestconfig: pytest.Config) -> Path:
+    """The book at preset smoke, through the graph, as ``make book`` makes it; its lines appear as they come."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    words = [sys.executable, "-m", "fercore.cli", "book", "make", "--cores", os.environ.get("CORES", "2")]
+    with capture.global_and_fixture_disabled():
+        print("\n-- making the book", flush=True)
+        status = subprocess.run(words, cwd=paths.ROOT).returncode
+    if status:
+        pytest.fail("make book failed; its message stands above", pytrace=False)
+    return HTML
+
+
+@pytest.fixture
+def write_notebook() -> Callable[..., Path]:
+    """A function that writes a notebook: path, then its code cells; the first one holds the parameters."""
+
+    def write(path: Path, *cells: str) -> Path:
+        title = {"cell_type": "markdown", "id": "title", "metadata": {}, "source": "# A small notebook"}
+        code = [
+            {
+                "cell_type": "code",
+                "id": f"cell-{number}",
+                "metadata": {"tags": ["parameters"]} if number == 0 else {},
+                "source": source,
+                "outputs": [],
+                "execution_count": None,
+            }
+            for number, source in enumerate(cells)
+        ]
+        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        notebook = {"cells": [title, *code], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(notebook))
+        return path
+
+    return write
