@@ -11,9 +11,11 @@ import ast
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import os
 import platform
 import subprocess
+import tokenize
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -95,11 +97,32 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def code_hash(modules: Iterable[str]) -> str:
-    """One SHA-256 over names and contents of :func:`sources`; 16 hexadecimal digits."""
+def bare_code(source: str) -> str:
+    """Source without comments, docstrings and empty lines: what it does, not what it says."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        for statement in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
+            text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+            if text and isinstance(statement.value.value, str):
+                lines[statement.lineno - 1 : statement.end_lineno] = [""] * (
+                    statement.end_lineno - statement.lineno + 1
+                )
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def code_hash(modules: Iterable[str], *, files: Iterable[Path] = ()) -> str:
+    """One SHA-256 over what the code does: 16 hexadecimal digits.
+
+    Over names and :func:`bare_code` of ``files`` and of all :func:`sources` of
+    ``modules``; an edited comment or docstring changes nothing.
+    """
     digest = hashlib.sha256()
-    for path in sources(modules):
-        digest.update(f"{path.relative_to(ROOT).as_posix()} {file_hash(path)}\n".encode())
+    for path in sorted({*sources(modules), *files}):
+        digest.update(f"# {path.relative_to(ROOT).as_posix()}\n{bare_code(path.read_text())}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -1,0 +1,92 @@
+"""Every data set by name: what there is, making its prepared form, checking a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+
+from fercore.data import ferplus
+from fercore.data.prepared import Prepared, open_prepared
+from fercore.errors import DataError, ParameterError
+from fercore.paths import data_root, prepared_root
+from fercore.recipe import check_preset, unknown
+
+
+class Entry(NamedTuple):
+    """One data set: what it is, whether it is real, its key (what the prepared form depends on) and how to make it."""
+
+    title: str
+    real: bool
+    key: Callable[..., str]
+    make: Callable[..., None]
+
+
+def _ferplus_key(preset: str, *, rule: str = "majority", labels: str = "label.csv") -> str:
+    return ferplus.key(ferplus.find_source(data_root()), rule, labels)
+
+
+def _ferplus_make(target: Path, preset: str, *, rule: str = "majority", labels: str = "label.csv") -> None:
+    ferplus.prepare(target, ferplus.find_source(data_root()), rule=rule, labels=labels)
+
+
+def _kdef_key(preset: str) -> str:
+    from fercore.data import twins
+
+    return twins.key(preset)
+
+
+def _kdef_make(target: Path, preset: str) -> None:
+    from fercore.data import twins
+
+    twins.prepare(target, preset)
+
+
+DATASETS: dict[str, Entry] = {
+    "kdef-twin": Entry("KDEF twin: 70 rendered people, 7 expressions, 5 pans, 2 series", False, _kdef_key, _kdef_make),
+    "ferplus": Entry("FERPlus: real photographs of 48 x 48 pixels, ten raters", True, _ferplus_key, _ferplus_make),
+}
+
+
+def entry(name: str) -> Entry:
+    """The catalogue's entry of that name; an unknown one is an error that lists what there is."""
+    if name not in DATASETS:
+        raise ParameterError(unknown("data set", name, DATASETS))
+    return DATASETS[name]
+
+
+def at_hand(name: str) -> bool:
+    """Whether the data set can be prepared here: rendered ones always, real ones where their files lie."""
+    if not entry(name).real:
+        return True
+    try:
+        entry(name).key("smoke")
+    except DataError:
+        return False
+    return True
+
+
+def prepare(name: str, preset: str = "smoke", **options: str) -> Prepared:
+    """The prepared form of a data set: opened when it is there, made when it is not.
+
+    Its folder is named after everything it depends on (parameters, rendering
+    code or source files), so a changed parameter never finds an old cache. Two
+    processes that ask at once wait for each other.
+    """
+    check_preset(preset)
+    found = entry(name)
+    digest = hashlib.sha256(found.key(preset, **options).encode()).hexdigest()[:10]
+    folder = prepared_root() / f"{name}-{'' if found.real else preset + '-'}{digest}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if not folder.exists():
+                found.make(folder, preset, **options)
+    except OSError as error:
+        raise DataError(
+            f"{folder.parent} can't be written: {error}", do="set FERCORE_PREPARED to your own folder"
+        ) from error
+    return open_prepared(folder)

@@ -1,0 +1,68 @@
+"""Pose subsets: the public list files of test images beyond 30 and 45 degrees.
+
+Source: Wang et al., "Region Attention Networks for Pose and Occlusion Robust
+Facial Expression Recognition", IEEE TIP 29 (2020), the list files published
+with it. Three line forms occur::
+
+    0/test_0004_aligned.jpg      RAF-DB
+    0/fer0032226.jpg             FERPlus (the images themselves are .png)
+    7/<56 hex digits>/8.jpg      AffectNet > 45: the sample is the folder
+
+The number in front is the class, in the data set's own order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from fercore.data.labels import EXPRESSIONS
+from fercore.errors import DataError
+
+RAFDB_ORDER = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+AFFECTNET_ORDER = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+
+_FORMS = (
+    (re.compile(r"(\d)/((?:train|test)_\d{4,5})(?:_aligned)?\.(?:jpg|png)"), RAFDB_ORDER),
+    (re.compile(r"(\d)/(fer\d{7})\.(?:jpg|png)"), EXPRESSIONS),
+    (re.compile(r"(\d)/([0-9a-f]{56})(?:\.(?:jpg|png)|/(?:\d+\.(?:jpg|png))?)"), AFFECTNET_ORDER),
+)
+
+
+class Entry(NamedTuple):
+    """One line of a list: the sample's bare name and its class name."""
+
+    sample: str
+    label: str
+
+
+def read_list(path: str | os.PathLike[str]) -> list[Entry]:
+    """Read one pose list; every line is an entry, in file order, repeats included.
+
+    Raises :class:`~fercore.errors.DataError` with file, line number and text
+    for a line of no known form, and for an empty or undecodable file.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} can't be read as a pose list: {error}", do="take the published list file") from error
+    entries = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        for form, order in _FORMS:
+            match = form.fullmatch(line.strip())
+            if match and int(match[1]) < len(order):
+                entries.append(Entry(match[2], order[int(match[1])]))
+                break
+        else:
+            raise DataError(
+                f"{path}, line {number}: '{line.strip()[:80]}' is no entry of a pose list.",
+                do="expected e.g. '0/fer0032226.jpg', '0/test_0004_aligned.jpg' or '7/<hash>/8.jpg'",
+            )
+    if not entries:
+        raise DataError(f"{path} holds no entry.", do="take the published list file")
+    return entries

@@ -1,0 +1,104 @@
+"""Recipe: the one frozen, validated set of parameters behind a training run.
+
+Everything that a result depends on, apart from data and code, is a field here.
+A paper's module fills it per preset and data set (``lan.recipe("quick",
+"ferplus")``); a record stores it; two runs with equal recipes, data and code
+are the same run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fercore.errors import ParameterError
+
+Preset = Literal["smoke", "quick", "paper"]
+PRESETS: tuple[str, ...] = get_args(Preset)
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Recipe(BaseModel):
+    """Parameters common to all papers. Papers add their own in a subclass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # What is trained on what.
+    paper: str
+    method: str
+    preset: Preset
+    dataset: str
+    protocol: str
+    fold: Count = 0
+    seed: Count = 0
+
+    images: Count = Field(default=0, description="at most so many images a split, drawn by the seed; 0 for all")
+
+    # Network.
+    image_size: Positive = Field(default=224, description="side of the square input in pixels")
+    width: Positive = Field(default=64, description="channels of the first stage; 64 is the published ResNet-18")
+    stem: Literal["imagenet", "small"] = "imagenet"
+    last_stride: Literal[1, 2] = 2
+
+    # Optimisation: SGD with Nesterov momentum, linear warm-up, cosine decay.
+    epochs: Positive = 1
+    batch_size: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup: Fraction = Field(default=0.1, description="share of the steps over which the rate rises")
+    label_smoothing: Fraction = 0.0
+    average: Fraction = Field(default=0.0, description="decay of the running mean of weights; 0 for none")
+    small_epochs: Count = Field(default=0, description="first epochs, at two thirds of the image size")
+
+    # Augmentation of the training images.
+    flip: bool = True
+    rotation: Annotated[float, Field(ge=0, le=90)] = Field(default=10.0, description="degrees, either way")
+    shift: Fraction = Field(default=0.06, description="share of the side, either way")
+    zoom: Fraction = Field(default=0.15, description="log scale, either way")
+    contrast: Fraction = Field(default=0.3, description="log contrast and brightness, either way")
+    erase: Fraction = Field(default=0.25, description="share of images that lose a rectangle")
+
+    def key(self) -> str:
+        """Hash of all fields; 10 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:10]
+
+    def but(self, **changes: Any) -> Any:
+        """A copy with some fields changed, validated as a whole."""
+        return build(type(self), {**self.model_dump(), **changes})
+
+
+def build(kind: type[Recipe], values: dict[str, Any]) -> Recipe:
+    """Validate ``values`` as a recipe of ``kind``; one clear error names every field that is wrong."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ParameterError("; ".join(_sentence(kind, item) for item in error.errors())) from None
+
+
+def _sentence(kind: type[Recipe], item: Any) -> str:
+    name = ".".join(map(str, item["loc"]))
+    if item["type"] == "extra_forbidden":
+        return unknown("parameter", name, kind.model_fields)
+    return f"parameter '{name}' = {item['input']!r}: {item['msg'].lower()}"
+
+
+def unknown(what: str, name: str, known: Any) -> str:
+    """A sentence for a name that does not exist: the closest one, and all there are."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
+    return f"there is no {what} '{name}'{hint}; there are: {', '.join(known)}"
+
+
+def check_preset(preset: str) -> None:
+    """Raise a :class:`~fercore.errors.ParameterError` for an unknown preset."""
+    if preset not in PRESETS:
+        raise ParameterError(unknown("preset", str(preset), PRESETS))

@@ -1,0 +1,234 @@
+"""The training loop: one function on accelerate, resumable, the same bits for the same seed on a CPU.
+
+Everything random in an epoch is drawn after seeding with (seed, stage, epoch),
+so a run that was interrupted and resumed goes through the same numbers as one
+that was not, and the checkpoint need not hold the state of a generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from fercore.data.augment import augment, normalise
+from fercore.data.prepared import Prepared
+from fercore.errors import FercoreError
+from fercore.recipe import Recipe
+
+
+def seed_for(recipe: Recipe, epoch: int) -> int:
+    """The seed of everything random in one epoch; the same for all methods, which so see the same batches."""
+    text = f"{recipe.seed} {recipe.fold} {recipe.epochs} {epoch}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+def progress(steps: Iterable[Any], title: str, total: int | None = None) -> Iterable[Any]:
+    """A progress bar on a terminal and in a notebook; ``FERCORE_PROGRESS=0`` turns it off."""
+    shown = os.environ.get("FERCORE_PROGRESS", "1") != "0" and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    return tqdm(steps, desc=title, total=total, disable=not shown, leave=False, mininterval=1.0)
+
+
+class Batches:
+    """The rows of one split as batches on the device: ``{"images", "labels", "rows"}``.
+
+    images (B, 3, S, S) float, normalised, channels last; labels, rows (B,)
+    int64. With ``recipe`` the order is shuffled and the images are augmented.
+    """
+
+    def __init__(self, data: Prepared, rows: np.ndarray, size: int, batch: int, device: torch.device | str) -> None:
+        self.data, self.rows, self.size, self.batch, self.device = data, rows, size, batch, torch.device(device)
+        self.labels = torch.from_numpy(data.labels())
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.rows) / self.batch)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return self.walk(self.rows, self.size)
+
+    def shuffled(self, recipe: Recipe, size: int, process: int = 0, processes: int = 1) -> Iterator[dict[str, Tensor]]:
+        """One epoch in random order, augmented; of several processes each gets its share.
+
+        A last batch of one image is left out: batch norm needs two.
+        """
+        order = self.rows[torch.randperm(len(self.rows)).numpy()][process::processes]
+        for batch in self.walk(order, size):
+            if len(batch["labels"]) > 1:
+                yield batch | {"images": augment(batch["images"], recipe)}
+
+    def walk(self, rows: np.ndarray, size: int) -> Iterator[dict[str, Tensor]]:
+        for start in range(0, len(rows), self.batch):
+            chosen = rows[start : start + self.batch]
+            images = torch.from_numpy(self.data.images[chosen]).to(self.device)
+            images = normalise(images, size).contiguous(memory_format=torch.channels_last)
+            yield {"images": images, "labels": self.labels[chosen].to(self.device), "rows": torch.from_numpy(chosen)}
+
+
+@torch.no_grad()
+def predict(network: nn.Module, batches: Batches) -> np.ndarray:
+    """Class probabilities of a split, in its order: (N, classes) float32. The network is put in eval mode."""
+    network.eval()
+    found = [network(batch["images"]).logits.float().softmax(1).cpu() for batch in batches]
+    return torch.cat(found).numpy()
+
+
+def rate(step: int, total: int, warmup: float) -> float:
+    """Linear rise over the first ``warmup`` share of the steps, then half a cosine to zero; 1 at the top."""
+    share = (step + 1) / total
+    if share < warmup:
+        return share / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / max(1 - warmup, 1e-9))))
+
+
+def fit(
+    recipe: Recipe,
+    network: nn.Module,
+    criterion: nn.Module,
+    data: Prepared,
+    rows: dict[str, np.ndarray],
+    folder: Path,
+    *,
+    accelerator: Accelerator | None = None,
+    refresh: Callable[[int, nn.Module, nn.Module, Callable[[], Iterable[Tensor]]], bool] | None = None,
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train on ``rows["train"]``, keep the weights of the best epoch on ``rows["validation"]``.
+
+    ``criterion(output, batch)`` gives named terms, already weighted; their sum
+    is the loss. ``refresh(epoch, network, criterion, images)`` runs before each
+    epoch: the one hook, for methods that compute something from the whole
+    training set. ``folder`` holds the checkpoint of the last complete epoch;
+    a run that finds one goes on from there.
+
+    Returns the network with its best weights and the history, one row an epoch.
+    """
+    accelerator = accelerator or Accelerator()
+    device = accelerator.device
+    network = network.to(device, memory_format=torch.channels_last)
+    criterion = criterion.to(device)
+    optimiser = torch.optim.SGD(
+        _groups(network, recipe), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
+    )
+    wrapped, optimiser = accelerator.prepare(network, optimiser)
+    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+    batches = Batches(data, rows["train"], recipe.image_size, recipe.batch_size, device)
+    check = Batches(data, rows["validation"], recipe.image_size, 256, device)
+    total = recipe.epochs * len(batches)
+    state = _State(folder, recipe, network, mean, criterion, optimiser)
+    history, best = state.load(device)
+
+    for epoch in range(len(history), recipe.epochs):
+        started = time.perf_counter()
+        set_seed(seed_for(recipe, epoch))
+        if refresh is not None:
+            order = rows["train"][torch.randperm(len(rows["train"])).numpy()]
+            refresh(epoch, network, criterion, lambda: (b["images"] for b in batches.walk(order, recipe.image_size)))  # noqa: B023
+        wrapped.train()
+        sums: dict[str, float] = {}
+        size = recipe.image_size * 2 // 3 if epoch < recipe.small_epochs else recipe.image_size
+        title = f"{recipe.method} epoch {epoch + 1}/{recipe.epochs}"
+        epoch_batches = batches.shuffled(recipe, size, accelerator.process_index, accelerator.num_processes)
+        for step, batch in enumerate(progress(epoch_batches, title, len(batches))):
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.learning_rate * rate(epoch * len(batches) + step, total, recipe.warmup)
+            terms = criterion(wrapped(batch["images"]), batch)
+            loss = torch.stack(list(terms.values())).sum()
+            optimiser.zero_grad()
+            accelerator.backward(loss)
+            optimiser.step()
+            if recipe.average:
+                mean.update_parameters(network)
+            for name, value in (terms | {"loss": loss}).items():
+                sums[name] = sums.get(name, 0.0) + value.item() * len(batch["labels"])
+        if not math.isfinite(sums["loss"]):
+            raise FercoreError(
+                f"The loss of {recipe.method} became {sums['loss']} in epoch {epoch + 1}.",
+                do="lower learning_rate; the checkpoint of the epoch before is kept",
+            )
+        judged = mean.module if recipe.average else network
+        right = predict(judged, check).argmax(1) == batches.labels[rows["validation"]].numpy()
+        row = {f"train_{name}": value / len(rows["train"]) for name, value in sums.items()}
+        row |= {
+            "epoch": epoch + 1,
+            "validation_accuracy": float(right.mean()),
+            "seconds": time.perf_counter() - started,
+        }
+        history.append(row)
+        if best is None or row["validation_accuracy"] > best[0]:
+            best = (row["validation_accuracy"], {k: v.detach().clone() for k, v in judged.state_dict().items()})
+        if accelerator.is_main_process:
+            state.save(history, best)
+    network.load_state_dict(best[1])
+    return network.eval(), history
+
+
+def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Weight decay on weights of more than one axis; none on biases and batch norm."""
+    named = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in named if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in named if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+class _State:
+    """The checkpoint of a run: written aside and renamed, so that a kill leaves the old one or the new one."""
+
+    def __init__(self, folder: Path, recipe: Recipe, *parts: Any) -> None:
+        self.file, self.recipe, self.parts = folder / "checkpoint.pt", recipe, parts
+
+    def save(self, history: list[dict[str, float]], best: tuple[float, dict[str, Tensor]]) -> None:
+        aside = self.file.with_suffix(f".{os.getpid()}.partial")
+        parts = [part.state_dict() for part in self.parts]
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({"recipe": self.recipe.key(), "parts": parts, "history": history, "best": best}, aside)
+            os.replace(aside, self.file)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            aside.unlink(missing_ok=True)
+            what = f"The checkpoint {self.file} can't be written ({error}); the one of the epoch before is kept."
+            raise FercoreError(
+                what, do="free some space and start the same run again: it goes on from there"
+            ) from error
+
+    def load(self, device: torch.device) -> tuple[list[dict[str, float]], tuple[float, dict[str, Tensor]] | None]:
+        if not self.file.exists():
+            return [], None
+        try:
+            found = torch.load(self.file, map_location=device, weights_only=True)
+            if found["recipe"] != self.recipe.key():
+                return [], None
+        except Exception as error:
+            raise FercoreError(
+                f"The checkpoint {self.file} can't be read: {error}", do="delete it and start again"
+            ) from error
+        for part, state in zip(self.parts, found["parts"], strict=True):
+            part.load_state_dict(state)
+        return found["history"], found["best"]
+
+
+def save_weights(network: nn.Module, path: Path, classes: tuple[str, ...]) -> None:
+    """Write a network's weights as safetensors, class names in the header; aside, then renamed."""
+    aside = path.with_suffix(f".{os.getpid()}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    save_file(tensors, aside, metadata={"classes": ",".join(classes)})
+    os.replace(aside, path)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Read what :func:`save_weights` wrote; every name and shape must fit."""
+    network.load_state_dict(load_file(path))
