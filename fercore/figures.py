@@ -1,0 +1,193 @@
+"""Figures: arrays in, matplotlib figures out; nothing here knows a model or a file.
+
+One look for the whole book: white ground, one colour a method, percentages
+with one decimal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+COLOURS = {"ResNet-18": "#7a8794", "LAN": "#c2410c", "paper": "#111827"}
+"""Colour of a method, the same in every figure; ``paper`` marks published values."""
+
+
+def style() -> None:
+    """Set the book's look; called when this module is imported."""
+    sns.set_theme(style="whitegrid", context="notebook", font_scale=0.9)
+    plt.rcParams.update(
+        {"figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 110, "axes.titleweight": "bold"}
+    )
+
+
+style()
+
+
+def image_grid(
+    images: Any,
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+    cell: float = 1.2,
+) -> Figure:
+    """Pictures in rows and columns: (R, C, H, W, 3) or nested lists, uint8 or 0..1; None leaves a cell empty.
+
+    A flat sequence of pictures becomes one row. ``cell`` is a picture's side in
+    inches.
+    """
+    rows = [list(row) for row in images] if _nested(images) else [list(images)]
+    columns = max(len(row) for row in rows)
+    left = 0.85 if row_labels is not None else 0.0
+    top = 0.28 if column_labels is not None else 0.0
+    size = (columns * cell + left, len(rows) * cell + top)
+    figure = plt.figure(figsize=size)
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            if picture is None:
+                continue
+            box = [(left + c * cell) / size[0], 1 - (top + (r + 1) * cell) / size[1], cell / size[0], cell / size[1]]
+            axes = figure.add_axes(tuple(box))
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255 if np.asarray(picture).dtype == np.uint8 else 1)
+            axes.set_axis_off()
+    for r, label in enumerate(row_labels or ()):
+        figure.text(0.78 / size[0], 1 - (top + (r + 0.5) * cell) / size[1], label, ha="right", va="center", fontsize=9)
+    for c, label in enumerate(column_labels or ()):
+        x = (left + (c + 0.5) * cell) / size[0]
+        figure.text(x, 1 - top * 0.5 / size[1], label, ha="center", va="center", fontsize=9)
+    return figure
+
+
+def _nested(images: Any) -> bool:
+    first = next((picture for picture in images if picture is not None), None)
+    if isinstance(first, np.ndarray):
+        return first.ndim == 4 or (first.ndim == 3 and first.shape[-1] != 3)
+    return isinstance(first, list | tuple)
+
+
+def scatter_on_image(image: np.ndarray, points: np.ndarray, visible: np.ndarray | None = None) -> Figure:
+    """Points (N, 2) in pixels on a picture (H, W, 3): visible ones green, hidden ones red."""
+    figure, axes = plt.subplots(figsize=(3.4, 3.4))
+    axes.imshow(image)
+    seen = np.ones(len(points), bool) if visible is None else np.asarray(visible, bool)
+    for chosen, colour, label in ((seen, "#16a34a", "visible"), (~seen, "#dc2626", "hidden")):
+        if chosen.any():
+            axes.scatter(*points[chosen].T, s=9, color=colour, label=label, edgecolors="white", linewidths=0.3)
+    axes.legend(loc="lower right", fontsize=7, framealpha=0.9)
+    axes.set_axis_off()
+    figure.subplots_adjust(0, 0, 1, 1)
+    return figure
+
+
+def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str = "", axes: Axes | None = None) -> Axes:
+    """Counts (K, K), rows the true class: shown as percentages of each row; a class without images stays white."""
+    if axes is None:
+        _, axes = plt.subplots(figsize=(0.62 * len(classes) + 1.2, 0.56 * len(classes) + 0.8))
+    total = counts.sum(1, keepdims=True)
+    share = np.divide(100 * counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+    names = [f"{name} ({n})" for name, n in zip(classes, total[:, 0], strict=True)]
+    sns.heatmap(
+        share, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, cbar=False, square=True,
+        xticklabels=list(classes), yticklabels=names, annot_kws={"size": 8}, ax=axes,
+    )  # fmt: skip
+    axes.set(xlabel="predicted", ylabel="true (images)", title=title)
+    axes.tick_params(axis="x", rotation=40)
+    plt.setp(axes.get_xticklabels(), ha="right")
+    return axes
+
+
+def intervals(
+    rows: Sequence[tuple[str, str, float, float, float]],
+    published: Mapping[tuple[str, str], float] | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Measured values with their intervals, one line a group and method; published values as diamonds.
+
+    ``rows``: (group, method, value, low, high) in per cent. ``published``:
+    (group, method) -> value. Groups go down the page in their order.
+    """
+    groups = list(dict.fromkeys(row[0] for row in rows))
+    methods = list(dict.fromkeys(row[1] for row in rows))
+    if axes is None:
+        _, axes = plt.subplots(figsize=(7, 0.42 * len(groups) * len(methods) + 1.3))
+    step = 0.62 / max(len(methods), 1)
+    for group, method, value, low, high in rows:
+        y = groups.index(group) + (methods.index(method) - (len(methods) - 1) / 2) * step
+        colour = COLOURS.get(method, "#2563eb")
+        axes.plot([low, high], [y, y], color=colour, linewidth=2.5, solid_capstyle="round")
+        axes.plot(value, y, "o", color=colour, markersize=7)
+        axes.annotate(f"{value:.1f}", (value, y), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+        quoted = (published or {}).get((group, method))
+        if quoted is not None:
+            axes.plot(
+                quoted, y, "D", markerfacecolor="white", markeredgecolor=colour, markersize=7, markeredgewidth=1.6
+            )
+    axes.set_yticks(range(len(groups)), groups)
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.set_xlabel("accuracy in per cent")
+    handles = [Line2D([], [], color=COLOURS.get(m, "#2563eb"), marker="o", label=f"{m}, ours") for m in methods]
+    if published:
+        handles.append(Line2D([], [], color="k", marker="D", mfc="white", ls="", label="published"))
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    axes.grid(axis="y", visible=False)
+    return axes
+
+
+def training_curves(histories: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> Figure:
+    """Loss and validation accuracy by epoch. ``histories``: method -> a record's history (stage -> rows)."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.1))
+    shared = 0
+    for method, stages in histories.items():
+        rows = [row for stage in stages.values() for row in stage]
+        shared = max(shared, len(stages.get("backbone", [])))
+        epochs = np.arange(1, len(rows) + 1)
+        colour = COLOURS.get(method, "#2563eb")
+        left.plot(epochs, [r["train_cross_entropy"] for r in rows], "o-", ms=3, color=colour, label=method)
+        right.plot(epochs, [100 * r["validation_accuracy"] for r in rows], "o-", ms=3, color=colour, label=method)
+    for axes, name in ((left, "training cross-entropy"), (right, "validation accuracy in per cent")):
+        axes.set(xlabel="epoch", title=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if shared:
+            axes.axvline(shared + 0.5, color="k", linewidth=0.8, linestyle=":")
+            axes.text(shared + 0.5, axes.get_ylim()[1], " methods part", fontsize=7, va="top")
+    right.legend(frameon=False, loc="lower right")
+    figure.tight_layout()
+    return figure
+
+
+def attention_over(images: np.ndarray, maps: np.ndarray, column_labels: Sequence[str], cell: float = 1.25) -> Figure:
+    """Pictures above the same pictures with a map laid over: images (N, H, W, 3) uint8, maps (N, h, w) in 0..1."""
+    side = images.shape[1]
+    colour = plt.get_cmap("inferno")
+    laid = []
+    for picture, values in zip(images, maps, strict=True):
+        steps = (np.arange(side) * values.shape[0] / side).astype(int)
+        heat = colour(values[np.ix_(steps, steps)])[..., :3]
+        laid.append((0.55 * picture / 255 + 0.45 * heat).clip(0, 1))
+    return image_grid([list(images), laid], ["picture", "map"], column_labels, cell)
+
+
+def counts(table: Mapping[str, Mapping[str, int]], title: str = "", axes: Axes | None = None) -> Axes:
+    """Grouped bars: series name -> class name -> number, the numbers written on the bars."""
+    if axes is None:
+        _, axes = plt.subplots(figsize=(8, 3.2))
+    classes = list(dict.fromkeys(name for series in table.values() for name in series))
+    width = 0.8 / len(table)
+    palette = sns.color_palette("deep", len(table))
+    for k, (name, series) in enumerate(table.items()):
+        x = np.arange(len(classes)) + (k - (len(table) - 1) / 2) * width
+        bars = axes.bar(x, [series.get(c, 0) for c in classes], width, label=name, color=palette[k])
+        axes.bar_label(bars, fontsize=7, rotation=90 if len(table) > 1 else 0, padding=2)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set(title=title, ylabel="images")
+    axes.margins(y=0.18)
+    axes.grid(axis="x", visible=False)
+    if len(table) > 1:
+        axes.legend(frameon=False)
+    return axes
