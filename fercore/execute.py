@@ -81,7 +81,7 @@ def check_parameters(source: Path, parameters: Mapping[str, Any]) -> None:
             hint = f" Did you mean '{close[0]}'?" if close else ""
             listing = ", ".join(f"{key}: {entry['type']}" for key, entry in known.items()) or "none"
             raise ParameterError(f"{source.name} has no parameter '{name}'.{hint}", do=f"take one of: {listing}")
-        if not _fits(value, known[name]["type"]):
+        if not fits(value, known[name]["type"]):
             raise ParameterError(
                 f"{source.name}: parameter '{name}' must be {known[name]['type']}, "
                 f"but {value!r} is {type(value).__name__}.",
@@ -89,9 +89,10 @@ def check_parameters(source: Path, parameters: Mapping[str, Any]) -> None:
             )
 
 
-def _fits(value: Any, declared: str) -> bool:
+def fits(value: Any, declared: str) -> bool:
+    """Whether a value has a declared type such as ``int``, ``float``, ``str`` or ``Optional[str]``."""
     if declared.startswith("Optional["):
-        return value is None or _fits(value, declared[len("Optional[") : -1])
+        return value is None or fits(value, declared[len("Optional[") : -1])
     base = declared.partition("[")[0].strip()
     if base in ("int", "float"):
         kinds = (int,) if base == "int" else (int, float)

@@ -15,7 +15,7 @@ ORDER = (
     *("recipe", "layers", "losses", "backbones", "heads", "data", "weights"),
     *("papers", "train", "evaluate"),
     *("records", "published", "claims", "figures", "experiments"),
-    *("notebook", "predict", "execute", "book", "cli"),
+    *("execute", "notebook", "predict", "book", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""
 HEAVY = {"matplotlib", "seaborn", "IPython", "papermill", "nbformat", "jupyter_client", "typer", "snakemake"}

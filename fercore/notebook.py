@@ -1,0 +1,203 @@
+"""What notebooks have in common: checked parameters, recorded results, and how each was made.
+
+Functions here return something to display (a table, a piece of HTML) or raise
+one clear error; they compute nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from IPython import get_ipython
+from IPython.display import HTML
+
+from fercore import published, records
+from fercore.data import catalogue
+from fercore.errors import ParameterError
+from fercore.execute import fits
+from fercore.recipe import check_preset, unknown
+
+METHODS = {"resnet18": "ResNet-18", "lan": "LAN"}
+"""Names of methods in tables and figures."""
+SUBSETS = {"test": "all test images", "pose_over_30": "pose > 30°", "pose_over_45": "pose > 45°"}
+"""Names of subsets in tables and figures; others are shown as they are called."""
+PUBLISHED = {
+    ("ferplus", "test"): ("T3", "accuracy", "FERPlus"),
+    ("ferplus", "pose_over_30"): ("T5", "> 30", "Pose-FERPlus"),
+    ("ferplus", "pose_over_45"): ("T5", "> 45", "Pose-FERPlus"),
+}
+"""Where the paper prints the number of a subset: table, column, data set."""
+
+
+def check_parameters() -> None:
+    """Hold what papermill injected against the cell tagged ``parameters``.
+
+    Papermill only logs a parameter that the notebook does not have, and goes on
+    with the defaults. This raises a :class:`~fercore.errors.ParameterError` for
+    such a name, for a value of another type and for an unknown preset. In
+    JupyterLab, where nothing is injected, only the preset is checked.
+    """
+    shell = get_ipython()
+    if shell is None:
+        return
+    ran = [str(source) for source in shell.user_ns.get("In", [])]
+    injected = [k for k, source in enumerate(ran) if source.startswith("# Parameters\n")]
+    if injected:
+        declared = _declared(ran[injected[-1] - 1])
+        for name, value in _assigned(ran[injected[-1]], shell.user_ns).items():
+            if name not in declared:
+                raise ParameterError(unknown("parameter", name, declared), do="correct the -p option and run again")
+            if not fits(value, declared[name]):
+                what = f"parameter '{name}' must be {declared[name]}, but {value!r} is {type(value).__name__}"
+                raise ParameterError(what, do="correct the -p option and run again")
+    if "preset" in shell.user_ns:
+        check_preset(shell.user_ns["preset"])
+
+
+def _declared(source: str) -> dict[str, str]:
+    """Names and types of a parameters cell: the annotation, else the type of the literal."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found[node.target.id] = ast.unparse(node.annotation)
+        elif isinstance(node, ast.Assign):
+            kind = type(ast.literal_eval(node.value)).__name__
+            found |= {target.id: kind for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _assigned(source: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    nodes = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return {t.id: values[t.id] for node in nodes for t in node.targets if isinstance(t, ast.Name)}
+
+
+def note(text: str, kind: str = "note") -> HTML:
+    """A boxed remark, ``kind`` note or warning; the text may hold HTML."""
+    colour = {"note": "#2563eb", "warning": "#d97706"}[kind]
+    return HTML(
+        f'<div style="border-left: 4px solid {colour}; padding: 0.4em 0.9em; margin: 0.6em 0; '
+        f'background: color-mix(in srgb, {colour} 9%, transparent)">{text}</div>'
+    )
+
+
+def what_this_run_is(preset: str) -> HTML:
+    """The label of what this execution of the page computed; at ``smoke`` it is no result."""
+    if preset == "smoke":
+        return note(
+            "<b>This run: preset smoke.</b> A tiny network saw a few hundred images for seconds. The numbers below "
+            "show that the code runs from data to record; they say nothing about the method.",
+            "warning",
+        )
+    return note(f"<b>This run: preset {html.escape(preset)}.</b> The numbers below were computed by this execution.")
+
+
+def how_to_get(dataset: str) -> HTML:
+    """How to come by a data set that is not at hand, as a boxed remark."""
+    from fercore.data import ferplus
+
+    text = {"ferplus": ferplus.HOW_TO_GET}[dataset]
+    title = html.escape(catalogue.entry(dataset).title)
+    words = f"<b>{title}: not at hand here.</b> The page shows the recorded result. To compute it yourself: "
+    return note(words + html.escape(text) + ".")
+
+
+def reference(**recipe: Any) -> list[records.Record]:
+    """The committed reference records with these recipe values; see :func:`fercore.records.find`."""
+    return records.find(**recipe)
+
+
+def accuracy_rows(
+    found: Sequence[records.Record], subsets: Sequence[str] = ()
+) -> list[tuple[str, str, float, float, float]]:
+    """(subset, method, accuracy, low, high) in per cent, for :func:`fercore.figures.intervals`."""
+    return [
+        (
+            SUBSETS.get(subset, subset),
+            METHODS[record.recipe["method"]],
+            100 * record.metrics[subset]["accuracy"],
+            100 * record.metrics[subset]["accuracy_low"],
+            100 * record.metrics[subset]["accuracy_high"],
+        )
+        for record in found
+        for subset in subsets or record.metrics
+    ]
+
+
+def published_accuracies(dataset: str) -> dict[tuple[str, str], float]:
+    """(subset, method) -> what the LAN paper prints for a data set, as names of tables and figures."""
+    return {
+        (SUBSETS[subset], METHODS[method]): published.value("lan", table, row, column, name)
+        for (known, subset), (table, column, name) in PUBLISHED.items()
+        if known == dataset
+        for method, row in (("resnet18", "ResNet-18"), ("lan", "LAN"))
+    }
+
+
+def accuracy_table(found: Sequence[records.Record]) -> pd.DataFrame:
+    """One line a subset and method: images, accuracy with its 95 % interval, balanced accuracy, the paper's value."""
+    lines = []
+    for record in found:
+        quoted = published_accuracies(record.recipe["dataset"])
+        for subset, m in record.metrics.items():
+            name, method = SUBSETS.get(subset, subset), METHODS[record.recipe["method"]]
+            lines.append(
+                {
+                    "images of": name,
+                    "method": method,
+                    "images": m["images"],
+                    "accuracy, %": f"{100 * m['accuracy']:.2f}",
+                    "95 % interval": f"{100 * m['accuracy_low']:.1f} – {100 * m['accuracy_high']:.1f}",
+                    "balanced, %": f"{100 * m['balanced_accuracy']:.1f}",
+                    "published, %": f"{quoted[name, method]:.2f}" if (name, method) in quoted else "–",
+                    "seed": record.recipe["seed"],
+                    "fold": record.recipe["fold"],
+                }
+            )
+    table = pd.DataFrame(lines)
+    order = {name: k for k, name in enumerate(dict.fromkeys(table["images of"]))} if len(table) else {}
+    return table.sort_values("images of", key=lambda c: c.map(order), kind="stable") if len(table) else table
+
+
+def show(table: pd.DataFrame, caption: str = "") -> HTML:
+    """A table without its index, with a caption, as HTML."""
+    styled = table.style.hide(axis="index").set_caption(caption).set_table_attributes('class="table"')
+    # A fixed id instead of a random one: the same page gives the same bytes.
+    return HTML(styled.to_html(uuid="".join(c for c in caption.lower() if c.isalnum())[:24] or "table"))
+
+
+def how_made(found: Sequence[records.Record], table: pd.DataFrame | None = None) -> HTML:
+    """The drop-down "How was this made?": command, parameters, hashes, machine, minutes; the numbers as CSV."""
+    parts = [_made(record) for record in found]
+    if table is not None:
+        parts.append(f"<p>{csv_link(table)}</p>")
+    return HTML(f"<details><summary>How was this made?</summary>{''.join(parts) or '<p>No record yet.</p>'}</details>")
+
+
+def _made(record: records.Record) -> str:
+    r = record
+    lines = {
+        "command": f"<code>{html.escape(r.command)}</code>",
+        "data": f"{html.escape(r.data.title)}, hash <code>{r.data.hash}</code>, images {_pairs(r.data.images)}",
+        "code": f"hash <code>{r.code}</code>, commit <code>{str(r.commit.get('id'))[:10]}</code>",
+        "time": f"{r.seconds / 60:.1f} minutes on {r.machine['cores']} cores ({r.machine['gpu']} GPU), "
+        f"peak memory {r.peak_memory / 2**20:.0f} MiB, {r.started}",
+        "versions": _pairs(r.versions),
+        "parameters": _pairs(r.recipe),
+    }
+    rows = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines.items())
+    return f"<p><b>Record {html.escape(r.name)}</b></p><dl>{rows}</dl>"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return html.escape(", ".join(f"{name} {value}" for name, value in values.items()))
+
+
+def csv_link(table: pd.DataFrame, name: str = "numbers.csv", text: str = "These numbers as CSV") -> str:
+    """A link that holds a table as CSV, so that it works in a book without a network."""
+    data = base64.b64encode(table.to_csv(index=False).encode()).decode()
+    return f'<a download="{html.escape(name)}" href="data:text/csv;base64,{data}">{html.escape(text)}</a>'
