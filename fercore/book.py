@@ -63,7 +63,7 @@ def _snakemake(preset: str, cores: int, log: Path, say: Say) -> list[str] | None
     words = ["--cores", str(cores), "--config", f"preset={preset}", "--nolock", "--keep-going", "--rerun-incomplete"]
     words += ["--scheduler", "greedy"]
     told: list[str] = []
-    with open(log, "w", encoding="utf-8") as file:
+    with open(log, "w", encoding="utf-8", buffering=1) as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "snakemake", *words],
             cwd=paths.ROOT,
