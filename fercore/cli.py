@@ -120,9 +120,10 @@ def main() -> None:
         app(args=join_pairs(words) if words[:1] == ["run"] else words)
     except FercoreError as error:
         fail(error)
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C, as typer reports it
+            print("Interrupted: what was finished is kept, nothing half-written is used.", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":
