@@ -20,8 +20,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -112,8 +113,7 @@ class KDEFTwin(BaseModel):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> KDEFTwin:
-        for name in ("expressions", "pans"):
-            values = getattr(self, name)
+        for name, values in (("expressions", self.expressions), ("pans", self.pans)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} {values} names one twice")
         return self
@@ -129,7 +129,7 @@ PRESETS = {
 def parameters(preset: str, **changes: Any) -> KDEFTwin:
     """The twin of a preset (smoke, quick, paper), with some parameters changed.
 
-    Raises ParameterError for an unknown preset and for each parameter that is unknown or impossible.
+    Raises ParameterError that names each parameter that is unknown or impossible.
     """
     if preset not in PRESETS:
         raise ParameterError(f"the KDEF twin has no preset {preset!r}", do=f"choose from {', '.join(PRESETS)}")
@@ -257,14 +257,13 @@ def render_person(twin: KDEFTwin, subject: str) -> tuple[np.ndarray, pd.DataFram
     images = np.empty((len(rows), twin.size, twin.size, 3), np.uint8)
     found = []
     for start in range(0, len(rows), len(twin.pans)):
-        first = rows.iloc[start]
-        face = draw_face(twin, head, first["expression"], int(first["seed"]))
+        seed = int(rows["seed"].iloc[start])
+        face = draw_face(twin, head, rows["expression"].iloc[start], seed)
         for row, pan in enumerate(twin.pans, start):
-            view = draw_view(twin, face.mesh, pan, int(first["seed"]))
+            view = draw_view(twin, face.mesh, pan, seed)
             images[row] = view.picture.image
             found.append(_known(face, view))
-    known = pd.DataFrame(found).assign(age=round(20 + 50 * who.age))
-    return images, pd.concat([rows, known], axis=1)
+    return images, pd.concat([rows, pd.DataFrame(found).assign(age=round(20 + 50 * who.age))], axis=1)
 
 
 def _known(face: Face, view: View) -> dict[str, Any]:
@@ -287,8 +286,7 @@ def prepare(target: Path, preset: str | KDEFTwin, *, workers: int | None = None,
     """Render a twin into the prepared form at ``target``, person by person, in ``workers`` processes.
 
     ``preset`` is a name or a twin of your own; ``workers`` None takes every core this process may use. The pixels do
-    not depend on it. An interruption or a failure leaves ``target`` as it was. Needs the memory of a few people's
-    images, not of all.
+    not depend on it. An interruption or a failure leaves ``target`` as it was. Memory: a few people's images.
     """
     twin = _twin(preset)
     if workers is not None and workers < 1:
@@ -327,7 +325,7 @@ def _render_people(twin: KDEFTwin, names: list[str], workers: int | None) -> Ite
     if workers == 1:
         yield from (render_person(twin, name) for name in names)
         return
-    pool = ProcessPoolExecutor(min(workers, len(names)), get_context("spawn"), initializer=_leave_interrupts)
+    pool = ProcessPoolExecutor(min(workers, len(names)), get_context("spawn"), initializer=_follow_parent)
     try:
         yield from pool.map(partial(render_person, twin), names)
     except BrokenProcessPool as error:
@@ -339,9 +337,10 @@ def _render_people(twin: KDEFTwin, names: list[str], workers: int | None) -> Ite
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the one that asked for the pictures answers it."""
+def _follow_parent() -> None:
+    """A worker leaves Ctrl-C to the process that asked for pictures, and ends with it however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def _counts(table: pd.DataFrame) -> dict[str, Any]:
