@@ -1,4 +1,4 @@
-"""The command line: ``fercore run``, ``fercore book``; ``fercore --help`` lists everything.
+"""The command line: data, train, records, run, book; ``fercore --help`` lists everything.
 
 Every mistake a user can make ends as one message on standard error and exit
 status 2, without a traceback.
@@ -6,6 +6,7 @@ status 2, without a traceback.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,17 +16,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fercore.errors import FercoreError
+from fercore.errors import FercoreError, ParameterError
 
 app = typer.Typer(
     name="fercore",
-    help="Pose-robust facial expression recognition: run notebooks, build the book.",
+    help="Pose-robust facial expression recognition: data, training, records, notebooks, the book.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 book_app = typer.Typer(help="Make the book: everything, or one of its two last steps.", no_args_is_help=True)
 app.add_typer(book_app, name="book")
+data_app = typer.Typer(help="Data sets: list them, prepare one, check one.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+records_app = typer.Typer(help="Records of training runs.", no_args_is_help=True)
+app.add_typer(records_app, name="records")
 
 STEP = "FERCORE_STEP" in os.environ
 """Whether the Snakefile runs this command: then lines carry a mark by which ``make book`` picks them out."""
@@ -56,6 +61,104 @@ def run(
     say(f"{name}: running with {', '.join(f'{k}={v!r}' for k, v in parameters.items()) or 'its defaults'}")
     run_notebook(source, target, parameters, log=log, say=say)
     say(f"{name}: done in {time.monotonic() - start:.0f} s -> {relative(target)}")
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Every data set: its name, what it is, whether it is at hand here."""
+    from fercore.data import catalogue
+
+    for name, entry in catalogue.DATASETS.items():
+        here = "rendered here" if not entry.real else "at hand" if catalogue.at_hand(name) else "not at hand"
+        say(f"{name:<12} {here:<14} {entry.title}")
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="a name from: fercore data list")],
+    preset: Preset = "smoke",
+    rule: Annotated[str | None, typer.Option(help="label rule of FERPlus: majority | plurality")] = None,
+    labels: Annotated[str | None, typer.Option(help="label file of FERPlus: label.csv | fer2013new.csv")] = None,
+    stamp: Annotated[Path | None, typer.Option(help="file to write name, folder and hash to")] = None,
+) -> None:
+    """Render or read a data set into the prepared form; nothing is done when it is there."""
+    from fercore.data import catalogue
+
+    options = {key: value for key, value in {"rule": rule, "labels": labels}.items() if value is not None}
+    if options and name != "ferplus":
+        raise ParameterError(f"--{next(iter(options))} is for ferplus, not for {name}.")
+    start = time.monotonic()
+    data = catalogue.prepare(name, preset, **options)
+    say(f"{data.card['title']}: {len(data)} images in {data.path} ({time.monotonic() - start:.0f} s)")
+    for note in data.card["notes"]:
+        say(f"  note: {note}")
+    if stamp is not None:
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        aside = stamp.with_suffix(f".{os.getpid()}.partial")
+        aside.write_text(json.dumps({"name": name, "folder": str(data.path), "hash": data.hash}) + "\n")
+        os.replace(aside, stamp)
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="a prepared folder, or a data set as it lies on disk")],
+) -> None:
+    """Counts by class, pose and split against the published ones; every problem named."""
+    from fercore.data.check import check
+
+    report = check(path)
+    say(report.what)
+    for title, table in report.tables.items():
+        say(f"\n{title}\n{table.to_string()}")
+    say(f"\n{len(report.problems)} remarks" if report.problems else "\nno problem found")
+    for problem in report.problems:
+        say(f"- {problem}")
+
+
+@app.command()
+def train(
+    paper: Annotated[str, typer.Argument(help="lan")],
+    preset: Preset = "smoke",
+    dataset: Annotated[str, typer.Option(help="a name from: fercore data list")] = "kdef-twin",
+    seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
+    records: Annotated[Path | None, typer.Option(help="folder for the record; default _runs/records")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe; may be repeated")
+    ] = None,
+) -> None:
+    """Train, test once, write a record; prints the record's path last. An interrupted run goes on."""
+    import yaml
+
+    from fercore import experiments
+
+    values = dict(text.partition("=")[::2] for text in change or [])
+    fields = {name: yaml.safe_load(value) for name, value in values.items()}
+    recipe = experiments.paper(paper).recipe(preset, dataset, seed=seed, **fields)
+    say(f"{paper}: {recipe.method} on {dataset}, preset {preset}, seed {seed}")
+    record = experiments.run(recipe, records)
+    for name, numbers in record.metrics.items():
+        low, high = 100 * numbers["accuracy_low"], 100 * numbers["accuracy_high"]
+        say(f"{name:<14} {100 * numbers['accuracy']:6.2f} %  [{low:.2f}, {high:.2f}]  of {numbers['images']} images")
+    say(str(record.folder))
+
+
+@records_app.command("list")
+def records_list(
+    root: Annotated[Path | None, typer.Argument(help="folder of records; default: the committed ones")] = None,
+) -> None:
+    """Every record in a folder, a line each."""
+    from fercore import records
+
+    for record in records.find(root):
+        say(f"{record.name}  {100 * record.metrics['test']['accuracy']:.2f} %  {record.seconds / 60:.1f} min")
+
+
+@records_app.command("show")
+def records_show(folder: Annotated[Path, typer.Argument(help="folder of one record")]) -> None:
+    """One record as text: recipe, data, code, metrics, machine."""
+    from fercore import records
+
+    say(records.dump(records.read(folder)))
 
 
 @book_app.command("make")
@@ -120,6 +223,9 @@ def main() -> None:
         app(args=join_pairs(words) if words[:1] == ["run"] else words)
     except FercoreError as error:
         fail(error)
+    except OSError as error:
+        do = "free some space, or check the folder's permissions, and run it again"
+        fail(FercoreError(f"{error.filename or 'A file'} can't be read or written: {error.strerror or error}", do=do))
     except SystemExit as end:
         if end.code == 130:  # Ctrl-C, as typer reports it
             print("Interrupted: what was finished is kept, nothing half-written is used.", file=sys.stderr)

@@ -82,6 +82,11 @@ def _files(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, b
         raise DataError(f"{source} is broken or no tar archive: {error}", do="fetch it again") from error
 
 
+def pictures(source: Path) -> Iterator[tuple[str, bytes]]:
+    """(relative name, bytes) of every picture of an archive or folder."""
+    return _files(source, lambda name: name.endswith(".png"))
+
+
 def read_votes(source: Path, labels: str = "label.csv") -> pd.DataFrame:
     """The vote counts of one label file, a row an image that has a name.
 
@@ -103,10 +108,20 @@ def read_votes(source: Path, labels: str = "label.csv") -> pd.DataFrame:
     if not frames:
         raise DataError(f"{source} holds no {labels}.", do=HOW_TO_GET)
     table = pd.concat(frames, ignore_index=True)
+    if labels == "fer2013new.csv":
+        # The published file names four images twice, one of them with other votes; the published counts take the last.
+        return table.drop_duplicates("sample", keep="last", ignore_index=True)
     twice = table["sample"][table["sample"].duplicated()]
     if len(twice):
         raise DataError(f"{source}: {labels} names {twice.iloc[0]} twice.", do="restore the published file")
     return table
+
+
+def disagreements(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Images to which two label files give different votes: both rows side by side, suffixes ``_1`` and ``_2``."""
+    both = first.merge(second, on="sample", suffixes=("_1", "_2"))
+    votes = [both[[f"{name}_{k}" for name in VOTES]].to_numpy() for k in (1, 2)]
+    return both[(votes[0] != votes[1]).any(1)].reset_index(drop=True)
 
 
 def _parse_label_csv(text: bytes, where: str, split: str) -> pd.DataFrame:
@@ -199,8 +214,7 @@ def prepare(
     row_of = {sample: row for row, sample in enumerate(kept["sample"])}
     with prepared.Writer(target, len(kept), SIZE) as out:
         seen = np.zeros(len(kept), bool)
-        pictures = _files(source, lambda name: name.endswith(".png"))
-        for name, data in tqdm(pictures, total=35710, desc="FERPlus", unit=" images", disable=not progress):
+        for name, data in tqdm(pictures(source), total=35710, desc="FERPlus", unit=" images", disable=not progress):
             row = row_of.get(os.path.basename(name)[:-4])
             if row is not None:
                 out.images[row] = decode(data, f"{source}:{name}")[..., None]

@@ -1,0 +1,164 @@
+"""Check a data set as it lies on disk: what it is, how many there are, what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fercore.data import ferplus, twins
+from fercore.data.labels import EXPRESSIONS
+from fercore.data.pose_subsets import read_list
+from fercore.data.prepared import content_hash, open_prepared
+from fercore.errors import DataError
+
+
+class Report(NamedTuple):
+    """What :func:`check` found: the kind of data set, tables of counts by name, and every problem as a sentence."""
+
+    what: str
+    tables: dict[str, pd.DataFrame]
+    problems: list[str]
+
+
+def check(path: Path) -> Report:
+    """Recognise a prepared folder or a real data set and check all of it.
+
+    A path that is neither is a :class:`~fercore.errors.DataError`; what is
+    wrong inside a recognised one is listed in the report, and nothing stops at
+    the first problem.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist.", do="name a folder or an archive")
+    if (path / "card.json").is_file() or (path / "manifest.parquet").is_file():
+        return check_prepared(path)
+    if path.is_file() or (path / "data").is_dir() or (path / "fer2013new.csv").is_file():
+        return check_ferplus(path)
+    for inside in ("ferplus", "FERPlus", "ferplus.tar.gz"):
+        if (path / inside).exists():
+            return check_ferplus(path / inside)
+    found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) if path.is_dir() else "a file"
+    raise DataError(
+        f"{path} is no data set that is known here (it holds: {found or 'nothing'}).",
+        do="name a prepared folder, the FERPlus archive or its folder (with data/FER2013Train ...)",
+    )
+
+
+def check_prepared(path: Path) -> Report:
+    """Counts of a prepared folder by split and class, by pose where it is known, against its card and its design."""
+    data = open_prepared(path)
+    manifest, problems = data.manifest, []
+    tables = {"images by split and class": pd.crosstab(manifest["split"], manifest["expression"], margins=True)}
+    if "pan" in manifest:
+        tables["images by pan and class"] = pd.crosstab(manifest["pan"], manifest["expression"], margins=True)
+    if content_hash(data.images, manifest) != data.hash:
+        problems.append("pixels or manifest are not those that the card's hash was taken from: prepare it again")
+    if data.name == "ferplus":
+        published = ferplus.PUBLISHED.get((data.card["made"]["rule"], data.card["made"]["labels"]), {})
+        tables["images against published counts"] = against(manifest["split"].value_counts().to_dict(), published)
+        problems += list(data.card["notes"])
+    if data.name == "kdef-twin":
+        tables["images against KDEF's design"] = against({"all": len(manifest)}, {"all": twins.PUBLISHED["images"]})
+    twice = int(manifest["sample"].duplicated().sum())
+    if twice:
+        problems.append(f"{twice} sample names occur more than once")
+    flat = [k for k in range(len(data)) if int(data.images[k].max()) - int(data.images[k].min()) < 8]
+    if flat:
+        problems.append(_listed("images without any contrast", manifest["sample"].iloc[flat]))
+    return Report(f"prepared data set {data.card['title']}, hash {data.hash}", tables, problems)
+
+
+def against(counts: dict[str, int], published: dict[str, int]) -> pd.DataFrame:
+    """Counts beside published ones, and the difference."""
+    table = pd.DataFrame({"here": counts, "published": published}).fillna(0).astype(int)
+    return table.assign(difference=table["here"] - table["published"])
+
+
+def check_ferplus(source: Path) -> Report:
+    """Every picture and label of a FERPlus archive or folder."""
+    problems: list[str] = []
+    tables: dict[str, pd.DataFrame] = {}
+    votes: dict[str, pd.DataFrame] = {}
+    for labels in ferplus.LABEL_FILES:
+        try:
+            votes[labels] = ferplus.read_votes(source, labels)
+        except DataError as error:
+            problems.append(str(error).splitlines()[0])
+    for labels, table in votes.items():
+        for rule, answer in ferplus.RULES.items():
+            classes = answer(table[list(ferplus.VOTES)].to_numpy())
+            kept = table["split"][classes >= 0]
+            name = f"{rule} rule on {labels}: images by split and class"
+            names = pd.Series(np.array(EXPRESSIONS)[classes[classes >= 0]], index=kept.index, name="expression")
+            tables[name] = pd.crosstab(kept, names, margins=True)
+            published = ferplus.PUBLISHED.get((rule, labels))
+            if published:
+                counted = against(kept.value_counts().to_dict(), published)
+                tables[f"{rule} rule on {labels}: against published counts"] = counted
+                problems += [
+                    f"{rule} rule on {labels}: {row.here} {split} images, published {row.published}"
+                    for split, row in counted.iterrows()
+                    if row.difference
+                ]
+    if len(votes) == 2:
+        differing = ferplus.disagreements(*votes.values())
+        problems.append(f"label.csv and fer2013new.csv give different votes to {len(differing)} images (known: 1602)")
+    if not votes:
+        raise DataError(f"{source} holds no label file of FERPlus.", do=ferplus.HOW_TO_GET)
+    labelled = next(iter(votes.values()))
+    problems += _pictures(source, set(labelled["sample"]))
+    test = set(labelled["sample"][labelled["split"] == "test"])
+    tables["pose subsets"], missing = _pose_lists(source, test)
+    return Report(f"FERPlus at {source}", tables, problems + missing)
+
+
+def _pictures(source: Path, labelled: set[str]) -> list[str]:
+    """Broken, near-black, repeated, unlabelled and missing pictures."""
+    broken, dark, repeated, unlabelled = [], [], [], []
+    seen: dict[bytes, str] = {}
+    names: set[str] = set()
+    for name, data in ferplus.pictures(source):
+        sample = Path(name).stem
+        names.add(sample)
+        if sample not in labelled:
+            unlabelled.append(name)
+        try:
+            pixels = ferplus.decode(data, name)
+        except DataError as error:
+            broken.append(str(error).splitlines()[0])
+            continue
+        if pixels.max() < 16:
+            dark.append(sample)
+        digest = hashlib.sha256(pixels.tobytes()).digest()
+        if seen.setdefault(digest, sample) != sample:
+            repeated.append(f"{sample} = {seen[digest]}")
+    found = [
+        _listed("broken pictures", broken),
+        _listed("nearly black pictures", dark),
+        _listed("pictures with the same pixels as another", repeated),
+        _listed("pictures without a label", unlabelled),
+        _listed("labels without a picture", sorted(labelled - names)),
+    ]
+    return [text for text in found if text]
+
+
+def _pose_lists(source: Path, test: set[str]) -> tuple[pd.DataFrame, list[str]]:
+    rows, problems = {}, []
+    for column, (name, published) in ferplus.POSE_LISTS.items():
+        path = source.parent / "pose_lists" / name
+        if not path.is_file():
+            problems.append(f"the list of {column} is not at pose_lists/{name} beside the images")
+            continue
+        entries = {entry.sample for entry in read_list(path)}
+        rows[column] = {"entries": len(entries), "published": published, "joined to a test image": len(entries & test)}
+        if entries - test:
+            problems.append(_listed(f"entries of {column} without a test image", sorted(entries - test)))
+    return pd.DataFrame(rows).T, problems
+
+
+def _listed(what: str, items: object) -> str:
+    items = list(items)
+    return f"{len(items)} {what}: {', '.join(items[:5])}{' ...' if len(items) > 5 else ''}" if items else ""
