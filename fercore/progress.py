@@ -1,4 +1,4 @@
-"""One progress bar for everything that takes longer than a moment."""
+"""One progress bar for everything that takes longer than a moment: plain text, so that a notebook needs no widgets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TypeVar
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 Step = TypeVar("Step")
 

@@ -1,0 +1,63 @@
+"""Figures of data sets: arrays in, matplotlib out; the look is that of `fercore.figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fercore import figures  # noqa: F401  sets the look
+
+VISIBLE, HIDDEN = "#16a34a", "#dc2626"
+
+
+def landmark_row(
+    images: Sequence[np.ndarray], points: np.ndarray, visible: np.ndarray, labels: Sequence[str], cell: float = 2.1
+) -> Figure:
+    """Pictures side by side with their landmarks (N, 68, 2) in pixels: visible ones filled green, hidden ones red."""
+    figure, row = plt.subplots(1, len(images), figsize=(cell * len(images), cell + 0.55), squeeze=False)
+    for axes, image, places, seen, label in zip(row[0], images, points, visible, labels, strict=True):
+        height, width = image.shape[:2]
+        axes.imshow(image, extent=(0, width, height, 0))
+        for chosen, colour, marker, name in ((seen, VISIBLE, "o", "visible"), (~seen, HIDDEN, "x", "hidden")):
+            edge = {"edgecolors": "white", "linewidths": 0.3} if marker == "o" else {"linewidths": 0.9}
+            axes.scatter(*places[chosen].T, s=14, color=colour, marker=marker, label=name, clip_on=True, **edge)
+        axes.set(title=label, xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+    handles, names = row[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="lower center", ncol=2, frameon=False, fontsize=9)
+    figure.subplots_adjust(0, 0.12, 1, 0.88, 0.03, 0)
+    return figure
+
+
+def share_table(shares: pd.DataFrame, xlabel: str, ylabel: str = "", axes: Axes | None = None) -> Axes:
+    """A table of shares in 0..1 as coloured percentages, light for few and dark for many."""
+    if axes is None:
+        _, axes = plt.subplots(figsize=(0.95 * shares.shape[1] + 1.6, 0.5 * shares.shape[0] + 0.9))
+    sns.heatmap(100 * shares, annot=True, fmt=".0f", vmin=0, vmax=100, cmap="Greens", cbar=False, ax=axes)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.tick_params(axis="y", rotation=0)
+    return axes
+
+
+def spreads(values: Mapping[str, Mapping[str, np.ndarray]], bins: int = 60) -> Figure:
+    """Histograms side by side. ``values``: what is on the axis -> group -> numbers; a group has one colour.
+
+    Groups are named where there are two or three; more stand apart on the axis.
+    """
+    figure, row = plt.subplots(1, len(values), figsize=(4.4 * len(values), 2.9), squeeze=False)
+    for axes, (what, groups) in zip(row[0], values.items(), strict=True):
+        every = np.concatenate(list(groups.values()))
+        edges = np.linspace(every.min(), every.max(), bins + 1)
+        for colour, (name, numbers) in zip(sns.color_palette("deep", len(groups)), groups.items(), strict=True):
+            axes.hist(numbers, edges, color=colour, alpha=0.75, label=name)
+        axes.set(xlabel=what, ylabel="images")
+        if len(groups) in (2, 3):
+            axes.legend(fontsize=8)
+    figure.tight_layout()
+    return figure
