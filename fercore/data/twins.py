@@ -102,9 +102,7 @@ class KDEFTwin(BaseModel):
     supersampling: int = Field(default=2, ge=1, le=4)
 
     # Difficulty.
-    levels: tuple[Literal[1, 2, 3, 4], ...] = Field(
-        default=(1, 2, 3, 4), min_length=1, description="which of heads.LEVELS are drawn, 1 the weakest"
-    )
+    levels: tuple[Literal[1, 2, 3, 4], ...] = Field(default=(1, 2, 3, 4), min_length=1, description="weakest is 1")
     jitter: Share = Field(default=0.12, description="standard deviation of the log strength of each action unit")
     drop: Share = Field(default=0.05, description="probability that an action unit of the expression is left out")
     stray: Share = Field(default=0.15, description="greatest strength of one or two units of no class")
