@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -32,6 +33,7 @@ from fercore.heads import (
     sample_expression,
     sample_light,
     sample_person,
+    sheets,
 )
 from fercore.heads.anatomy import LEFT, RIGHT
 
@@ -315,12 +317,12 @@ def test_gaze_moves_the_iris():
     assert right_column > column + 2 and up_row < row - 1
 
 
-def test_a_flat_mesh_renders_as_geometry_says():
-    """Two squares facing the camera, the nearer one half as wide: depth, parts and size follow from the projection."""
+def two_squares(near_half: float, near_z: float, far_half: float) -> Mesh:
+    """Two squares that face the camera, at heights near_z and 0.5 cm (which is 85 cm away), of parts 1 and 4."""
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], float)
-    near, far = corners * 2 + [0, 0, 10.5], corners * 4 + [0, 0, 0.5]
+    near, far = corners * near_half + [0, 0, near_z], corners * far_half + [0, 0, 0.5]
     faces = np.array([[0, 1, 2], [0, 2, 3]])
-    mesh = Mesh(
+    return Mesh(
         vertices=np.concatenate([near, far]).astype(np.float32),
         faces=np.concatenate([faces, faces + 4]).astype(np.int32),
         colours=np.full((8, 3), 0.5, np.float32),
@@ -328,12 +330,27 @@ def test_a_flat_mesh_renders_as_geometry_says():
         part=np.repeat([1, 4], 4).astype(np.int8),
         landmarks=np.repeat(far[:1], 68, 0).astype(np.float32),
     )
+
+
+def test_a_flat_mesh_renders_as_geometry_says():
+    """Depth, parts and sizes follow from the projection."""
+    mesh = two_squares(near_half=2, near_z=10.5, far_half=4)
     picture = render(mesh, size=400, field=20.0, centre=(0.0, 0.0), supersampling=1)
     assert picture.depth[200, 200] == pytest.approx(75) and picture.depth[200, 140] == pytest.approx(85)
     assert np.isinf(picture.depth[200, 40]) and picture.parts[200, 40] == 0
     assert (picture.parts == 1).sum() == pytest.approx((400 / 20 * 85 / 75 * 4) ** 2, rel=0.02)
     assert ((picture.parts == 1) | (picture.parts == 4)).sum() == pytest.approx((400 / 20 * 8) ** 2, rel=0.02)
     assert picture.landmarks[0] == pytest.approx([200 - 80, 200 + 80], abs=1e-3)
+
+
+@pytest.mark.parametrize(("x", "y"), [(-1, 1), (1, 1), (-1, -1), (1, -1)])
+def test_shadow_falls_away_from_the_light(x, y):
+    mesh, only_key = two_squares(near_half=1, near_z=3.5, far_half=8), {"sky": (0, 0, 0), "ground": (0, 0, 0)}
+    light = Light(key_direction=(x, y, 1), side=(0, 0, 0), **only_key)
+    image = render(mesh, size=200, field=20.0, centre=(0.0, 0.0), light=light).image
+    seen = {(i, j): int(image[100 - 30 * j, 100 + 30 * i].max()) for i in (-1, 1) for j in (-1, 1)}
+    assert seen.pop((-x, -y)) == 0  # 3 cm to the side, for a square that hovers 3 cm above the other
+    assert min(seen.values()) > 50
 
 
 def test_background_is_left_as_it_is():
@@ -359,11 +376,12 @@ def test_light_comes_from_where_it_is():
 
 
 def _digest() -> str:
-    rng = np.random.default_rng(5)
-    head = Head(sample_person(11))
-    mesh = head.mesh(sample_expression("fear", 3, rng))
-    picture = render(mesh, 30, -5, 3, 64, light=sample_light(rng), background=sample_background(64, rng))
-    return hashlib.sha256(picture.image.tobytes() + picture.landmarks.tobytes()).hexdigest()
+    rng, digest = np.random.default_rng(5), hashlib.sha256()
+    for seed, hair in ((11, "long"), (12, "quiff"), (13, "bun")):
+        mesh = Head(replace(sample_person(seed), hair=hair)).mesh(sample_expression("fear", 3, rng))
+        picture = render(mesh, 30, -5, 3, 64, light=sample_light(rng), background=sample_background(64, rng))
+        digest.update(picture.image.tobytes() + picture.landmarks.tobytes())
+    return digest.hexdigest()
 
 
 def test_same_seed_same_pixels_in_every_process():
@@ -375,6 +393,27 @@ def test_same_seed_same_pixels_in_every_process():
     code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['_digest']())"
     there = subprocess.run([sys.executable, "-c", code, __file__], capture_output=True, text=True, check=True)
     assert there.stdout.strip() == here
+
+
+# ---- sheets --------------------------------------------------------------------------------------------------------
+
+
+def test_sheets_are_grids_of_pictures():
+    person, grids = Person(), {}
+    grids[1, 3], names = sheets.action_unit_sheet(person, 32, (1, 12, 43))
+    assert names[1] == "AU 12\nlip\ncorner puller"
+    grids[2, 3] = sheets.contact_sheet(person, ["neutral", {27: 1.0}], (-45, 0, 45), 32)
+    grids[3, 1] = sheets.pose_sheet(person, (0,), (-10, 0, 10), 32)
+    grids[2, 2] = sheets.crowd((1, 2, 3), 32, columns=2)
+    grids[2, 4], _ = sheets.slit_sheet(person, 32)
+    grids[1, 4], _ = sheets.anatomy_views(person, 32)
+    grids[1, 2] = sheets.muscle_sheet(person, 32, (4, 12))
+    for shape, grid in grids.items():
+        assert grid.shape == (*shape, 32, 32, 3) and grid.dtype == np.uint8
+        assert len({cell.tobytes() for row in grid for cell in row}) == np.prod(shape)
+    assert (grids[2, 2][1, 1] == 255).all()  # three people leave the fourth place white
+    views, _ = sheets.knowledge_views(render(average().mesh(), size=32))
+    assert views.shape == (1, 3, 32, 32, 3)
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------------
