@@ -191,3 +191,15 @@ def counts(table: Mapping[str, Mapping[str, int]], title: str = "", axes: Axes |
     if len(table) > 1:
         axes.legend(frameon=False)
     return axes
+
+
+def heat(table: Any, x: str, y: str, title: str) -> Axes:
+    """A table of percentages (DataFrame) as a heat map with its numbers."""
+    _, axes = plt.subplots(figsize=(0.62 * table.shape[1] + 2.2, 0.36 * table.shape[0] + 1.3))
+    sns.heatmap(
+        table, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, cbar=False, annot_kws={"size": 8}, ax=axes
+    )
+    axes.set(xlabel=x, ylabel=y, title=title)
+    axes.tick_params(axis="y", rotation=0)
+    axes.tick_params(axis="x", rotation=30 if any(len(str(c)) > 2 for c in table.columns) else 0)
+    return axes

@@ -1,0 +1,172 @@
+"""FERPlus in numbers: what its page shows, computed from the real files or read from the recorded tables.
+
+The tables are aggregates (no picture, no file name of a person), so they are
+committed and the page can be read where the data set is not at hand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fercore.data.ferplus import LABEL_FILES, POSE_LISTS, RULES, VOTES, disagreements, read_votes
+from fercore.data.labels import EXPRESSIONS
+from fercore.data.prepared import Prepared
+from fercore.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+
+
+def rule_counts(votes: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Images kept and dropped, and why, a line each label file, rule and split."""
+    lines = []
+    for labels, table in votes.items():
+        numbers = table[list(VOTES)].to_numpy()
+        for rule, answer in RULES.items():
+            classes = answer(numbers)
+            top = np.where(numbers > 1, numbers, 0) if rule == "majority" else numbers
+            wins = (2 * top.max(1) > top.sum(1)) | (rule == "plurality")
+            odd = (classes < 0) & wins & (top.argmax(1) >= len(EXPRESSIONS))
+            for split in SPLITS:
+                here = (table["split"] == split).to_numpy()
+                lines.append(
+                    {
+                        "labels": labels,
+                        "rule": rule,
+                        "split": split,
+                        "images": int(here.sum()),
+                        "kept": int((classes >= 0)[here].sum()),
+                        "unknown or no face": int(odd[here].sum()),
+                        "no agreement": int(((classes < 0) & ~odd)[here].sum()),
+                    }
+                )
+    return pd.DataFrame(lines)
+
+
+def class_counts(votes: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Images by class, a line each label file, rule, split and class."""
+    lines = []
+    for labels, table in votes.items():
+        for rule, answer in RULES.items():
+            classes = answer(table[list(VOTES)].to_numpy())
+            for split in SPLITS:
+                counted = np.bincount(classes[(table["split"] == split) & (classes >= 0)], minlength=len(EXPRESSIONS))
+                lines += [(labels, rule, split, name, int(n)) for name, n in zip(EXPRESSIONS, counted, strict=True)]
+    return pd.DataFrame(lines, columns=["labels", "rule", "split", "expression", "images"])
+
+
+def mean_votes(votes: pd.DataFrame) -> pd.DataFrame:
+    """Mean share of the ten answers among the images of each majority class: 8 lines, 10 columns, lines sum to 1."""
+    numbers = votes[list(VOTES)].to_numpy(float)
+    classes = RULES["majority"](votes[list(VOTES)].to_numpy())
+    shares = numbers / numbers.sum(1, keepdims=True).clip(min=1)
+    means = [shares[classes == k].mean(0) for k in range(len(EXPRESSIONS))]
+    table = pd.DataFrame(means, columns=list(VOTES))
+    table.insert(0, "expression", EXPRESSIONS)
+    return table
+
+
+def agreement(votes: pd.DataFrame) -> pd.DataFrame:
+    """How many raters share the majority answer: a line each class and number of votes."""
+    numbers = votes[list(VOTES)].to_numpy()
+    classes = RULES["majority"](numbers)
+    top = numbers.max(1)
+    lines = [
+        (name, n, int(((classes == k) & (top == n)).sum())) for k, name in enumerate(EXPRESSIONS) for n in range(2, 11)
+    ]
+    return pd.DataFrame(lines, columns=["expression", "votes", "images"])
+
+
+def two_files(votes: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """What the rows on which the label files differ do to the labels, a line a rule."""
+    both = disagreements(votes["label.csv"], votes["fer2013new.csv"])
+    lines = []
+    for rule, answer in RULES.items():
+        first, second = (answer(both[[f"{name}_{k}" for name in VOTES]].to_numpy()) for k in (1, 2))
+        lines.append(
+            {
+                "rule": rule,
+                "rows that differ": len(both),
+                "same class": int(((first == second) & (first >= 0)).sum()),
+                "other class": int(((first != second) & (first >= 0) & (second >= 0)).sum()),
+                "label only in label.csv": int(((first >= 0) & (second < 0)).sum()),
+                "label only in fer2013new.csv": int(((first < 0) & (second >= 0)).sum()),
+                "label in neither": int(((first < 0) & (second < 0)).sum()),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def pose_counts(data: Prepared) -> pd.DataFrame:
+    """Test images by class: all, and those of each pose subset."""
+    test = data.manifest[data.manifest["split"] == "test"]
+    columns = {"test": test["expression"].value_counts()}
+    columns |= {name: test["expression"][test[name].astype(bool)].value_counts() for name in POSE_LISTS if name in test}
+    table = pd.DataFrame(columns).reindex(EXPRESSIONS).fillna(0).astype(int)
+    return table.rename_axis("expression").reset_index()
+
+
+def repeats(data: Prepared) -> pd.DataFrame:
+    """Images of each split whose pixels occur, exactly, among the training images; and how many under another label."""
+    manifest = data.manifest
+    pixels = [data.images[k, :, :, 0].tobytes() for k in range(len(data))]
+    first: dict[bytes, str] = {}
+    for k in np.flatnonzero(manifest["split"] == "train"):
+        first.setdefault(pixels[k], manifest["expression"].iloc[k])
+    lines = []
+    for split in ("validation", "test"):
+        rows = [k for k in np.flatnonzero(manifest["split"] == split) if pixels[k] in first]
+        other = sum(first[pixels[k]] != manifest["expression"].iloc[k] for k in rows)
+        lines.append({"split": split, "images": int((manifest["split"] == split).sum()), "also in training": len(rows)})
+        lines[-1]["under another label"] = int(other)
+    return pd.DataFrame(lines)
+
+
+def compute(source: Path, data: Prepared) -> dict[str, pd.DataFrame]:
+    """All tables from the real files: the label files below ``source`` and the prepared form."""
+    votes = {name: read_votes(source, name) for name in LABEL_FILES}
+    return {
+        "rule_counts": rule_counts(votes),
+        "class_counts": class_counts(votes),
+        "mean_votes": mean_votes(votes["label.csv"]),
+        "agreement": agreement(votes["label.csv"]),
+        "two_files": two_files(votes),
+        "pose_counts": pose_counts(data),
+        "repeats": repeats(data),
+    }
+
+
+NAMES = ("rule_counts", "class_counts", "mean_votes", "agreement", "two_files", "pose_counts", "repeats")
+
+
+def save(tables: dict[str, pd.DataFrame], folder: Path) -> None:
+    """Write the tables as CSV files, a file a table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6f", lineterminator="\n")
+
+
+def load(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read what :func:`save` wrote; a missing table is an error that names it."""
+    missing = [name for name in NAMES if not (folder / f"{name}.csv").is_file()]
+    if missing:
+        raise DataError(f"{folder} has no table {', '.join(missing)}.", do="restore the recorded tables from git")
+    return {name: pd.read_csv(folder / f"{name}.csv") for name in NAMES}
+
+
+def same(first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> list[str]:
+    """Names of the tables that differ by more than rounding."""
+    return [name for name in first if not _close(first[name], second[name])]
+
+
+def _close(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    if list(first.columns) != list(second.columns) or len(first) != len(second):
+        return False
+    numbers = list(first.select_dtypes("number").columns)
+    words = [name for name in first.columns if name not in numbers]
+    return bool(
+        np.allclose(first[numbers], second[numbers], atol=1e-5)
+        and (first[words].astype(str).to_numpy() == second[words].astype(str).to_numpy()).all()
+    )
