@@ -82,6 +82,7 @@ rule prepare:
     threads: workflow.cores
     priority: 10
     shell:
+        "echo '· {wildcards.name}: preparing'; "
         "{FERCORE} data prepare {wildcards.name} --preset {PRESET} --stamp {output} 2> >(tee {log} >&2)"
 
 

@@ -78,7 +78,7 @@ def _snakemake(preset: str, cores: int, log: Path, say: Say) -> list[str] | None
                 file.write(line)
                 if line.startswith("! "):
                     told.append(line[2:].rstrip("\n"))
-                if line.startswith(("· ", "! ")) and not line.startswith("!  "):
+                if line.startswith(("· ", "! ")) and line[2:3] != " ":
                     say(line.rstrip("\n"))
                 elif match := re.match(r"(\d+) of (\d+) steps", line):
                     say(f"  step {match[1]} of {match[2]} done")

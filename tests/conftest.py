@@ -28,6 +28,13 @@ def fercore(*words: object, cwd: Path = paths.ROOT, timeout: float = 600) -> sub
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test asks for the book first waits for it: the limit of the others does not apply."""
+    for item in items:
+        if "book" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 @pytest.fixture(scope="session")
 def book(pytestconfig: pytest.Config) -> Path:
     """The book at preset smoke, through the graph, as ``make book`` makes it; its lines appear as they come."""
