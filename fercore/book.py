@@ -55,7 +55,7 @@ def make(preset: str, cores: int, *, say: Say = print) -> Path:
     if told is None:
         return index
     what = "\n".join(["The book was not made.", *told])
-    raise FercoreError(what, do=f"then run make book again, it goes on from here; whole log: {relative(logs)}/snakemake.log")
+    raise FercoreError(what, do=f"then make book goes on from here; whole log: {relative(logs)}/snakemake.log")
 
 
 def _snakemake(preset: str, cores: int, log: Path, say: Say) -> list[str] | None:
