@@ -401,7 +401,7 @@ def test_same_seed_same_pixels_in_every_process():
 def test_sheets_are_grids_of_pictures():
     person, grids = Person(), {}
     grids[1, 3], names = sheets.action_unit_sheet(person, 32, (1, 12, 43))
-    assert names[1] == "AU 12\nlip\ncorner puller"
+    assert names == ["AU 1", "AU 12", "AU 43"]
     grids[2, 3] = sheets.contact_sheet(person, ["neutral", {27: 1.0}], (-45, 0, 45), 32)
     grids[3, 1] = sheets.pose_sheet(person, (0,), (-10, 0, 10), 32)
     grids[2, 2] = sheets.crowd((1, 2, 3), 32, columns=2)

@@ -34,11 +34,11 @@ _PALETTE = np.array(  # muted colours that stay apart in grey, too
 def action_unit_sheet(
     person: Person, size: int, units: Iterable[int] = tuple(ACTION_UNITS), intensity: float = 1.0
 ) -> tuple[Array, list[str]]:
-    """One row: a front view of each action unit at ``intensity``; and their labels, number above name."""
+    """One row: a front view of each action unit at ``intensity``; and their labels."""
     head, units = Head(person, _density(size)), list(units)
     meshes = [head.mesh({**_SHOWN_WITH.get(unit, {}), unit: intensity}) for unit in units]
     pictures = [render(mesh, size=size, field=18.0, centre=(0.0, -2.8)).image for mesh in meshes]
-    return np.array([pictures]), [f"AU {unit}\n{ACTION_UNITS[unit].replace(' ', chr(10), 1)}" for unit in units]
+    return np.array([pictures]), [f"AU {unit}" for unit in units]
 
 
 def muscle_sheet(person: Person, size: int, units: Iterable[int]) -> Array:
