@@ -61,6 +61,15 @@ def test_parameters_are_literals_with_type_and_comment(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_figure_is_shown_once_and_described(name: str) -> None:
+    for cell in code_cells(read(name)):
+        told = cell.metadata.get("mystnb", {})
+        if "figure" in told or "image" in told:
+            assert len(told["image"]["alt"]) > 20 and told["figure"]["caption"] and told["figure"]["name"], cell.id
+            assert cell.source.rstrip().endswith(";"), f"{cell.id}: without a last ';' the figure is shown twice"
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_code_is_short_and_without_plumbing(name: str) -> None:
     cells = code_cells(read(name))
     lengths = {cell.id: sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in cells}
