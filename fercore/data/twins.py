@@ -5,8 +5,8 @@ The KDEF twin repeats the design of the Karolinska Directed Emotional Faces (Lun
 
     A F 01 AN FL    series, sex, person, expression, pan
 
-The people, and so the pictures, are rendered (`fercore.heads`). A row's ``seed`` and the twin's parameters give its
-picture: nothing depends on the order of rendering or on how many processes share the work.
+Its people are rendered (`fercore.heads`). A row's ``seed`` and the twin's parameters give its picture: nothing
+depends on the order of rendering or on how many processes share the work.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from fercore.heads import (
 )
 from fercore.heads.render import GREY
 from fercore.progress import progress as bar
-from fercore.provenance import code_hash, versions
+from fercore.provenance import file_hash, sources, versions
 
 EXPRESSION_CODES = {
     "neutral": "NE",
@@ -71,9 +71,9 @@ PUBLISHED = {"people": 70, "women": 35, "men": 35, "expressions": 7, "pans": 5, 
 NOTES = (
     "Nothing about real people follows from these pictures: they test code and methods, not faces.",
     "Not for training or judging a system that is used on people; no claim about sex, age or skin colour rests on it.",
-    "Light and background are drawn anew for each view. KDEF was photographed in one studio before one wall.",
+    "Light and background are drawn anew for each view. KDEF was photographed in soft, even studio light.",
     "Expression strength varies in four levels. KDEF's actors were asked for strong, clear expressions.",
-    "The five views of a face are exact copies of one expression. KDEF's are separate moments of one pose.",
+    "The five views show exactly the same face, pose and crop apart. Photographs of a person never do.",
     "A jitter that turns a profile past 90 degrees is turned back by as much: profiles lie at 90 degrees or less.",
     "Hair is smooth and stiff; nobody wears glasses; no tongue shows between the lips; brows are painted on the skin.",
     "Faces are made from averages and Gaussians, with six skin tones: they do not sample any population.",
@@ -143,7 +143,7 @@ def parameters(preset: str, **changes: Any) -> KDEFTwin:
 
 def key(preset: str | KDEFTwin) -> str:
     """What the twin's pixels depend on: its parameters and the code that renders them; 16 hexadecimal digits."""
-    code = code_hash(["fercore.data.twins", "fercore.heads"])
+    code = [file_hash(path) for path in (Path(__file__), *sources(["fercore.heads"]))]  # not what merely stores pixels
     return hashlib.sha256(f"{_twin(preset).model_dump_json()} {code}".encode()).hexdigest()[:16]
 
 
