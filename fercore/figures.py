@@ -203,3 +203,36 @@ def heat(table: Any, x: str, y: str, title: str) -> Axes:
     axes.tick_params(axis="y", rotation=0)
     axes.tick_params(axis="x", rotation=30 if any(len(str(c)) > 2 for c in table.columns) else 0)
     return axes
+
+
+def maps(arrays: Sequence[np.ndarray], titles: Sequence[str], cell: float = 1.9) -> Figure:
+    """Small maps (h, w) in 0..1 side by side, their numbers written in."""
+    figure, row = plt.subplots(1, len(arrays), figsize=(cell * len(arrays), cell + 0.3), squeeze=False)
+    for axes, values, title in zip(row[0], arrays, titles, strict=True):
+        sns.heatmap(values, annot=True, fmt=".2g", cmap="magma", vmin=0, vmax=1, cbar=False, square=True, ax=axes)
+        axes.set(title=title, xticks=[], yticks=[])
+    figure.tight_layout()
+    return figure
+
+
+def clusters(points: np.ndarray, of_point: np.ndarray, centres: np.ndarray, names: Sequence[str]) -> Figure:
+    """Points (n, 2) coloured by cluster (n,), centres (K, 2) as crosses, ``names`` in the legend."""
+    figure, axes = plt.subplots(figsize=(4.6, 3.4))
+    for k, name in enumerate(names):
+        axes.scatter(*points[of_point == k].T, s=14, alpha=0.7, label=f"{name}: {(of_point == k).sum()} samples")
+    axes.scatter(*centres.T, marker="X", s=110, color="k", label="centres, Eq. (3)")
+    axes.set(xlabel="feature 1", ylabel="feature 2")
+    axes.legend(frameon=True, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def lines(x: np.ndarray, series: Mapping[str, np.ndarray], xlabel: str, ylabel: str) -> Axes:
+    """Curves over one x, one a series."""
+    _, axes = plt.subplots(figsize=(5.2, 3))
+    for name, y in series.items():
+        axes.plot(x, y, "o-" if len(x) < 12 else "-", label=name)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if len(series) > 1:
+        axes.legend(frameon=False)
+    return axes

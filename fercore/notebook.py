@@ -16,9 +16,9 @@ import pandas as pd
 from IPython import get_ipython
 from IPython.display import HTML
 
-from fercore import published, records
+from fercore import evaluate, published, records
 from fercore.data import catalogue
-from fercore.errors import ParameterError
+from fercore.errors import ParameterError, RecordError
 from fercore.execute import fits
 from fercore.recipe import check_preset, unknown
 
@@ -26,6 +26,7 @@ METHODS = {"resnet18": "ResNet-18", "lan": "LAN"}
 """Names of methods in tables and figures."""
 SUBSETS = {"test": "all test images", "pose_over_30": "pose > 30°", "pose_over_45": "pose > 45°"}
 """Names of subsets in tables and figures; others are shown as they are called."""
+SUBSETS |= {f"pan_{pan:+d}": f"pan {pan:+d}°" for pan in (-90, -45, 0, 45, 90)}
 PUBLISHED = {
     ("ferplus", "test"): ("T3", "accuracy", "FERPlus"),
     ("ferplus", "pose_over_30"): ("T5", "> 30", "Pose-FERPlus"),
@@ -201,3 +202,59 @@ def csv_link(table: pd.DataFrame, name: str = "numbers.csv", text: str = "These 
     """A link that holds a table as CSV, so that it works in a book without a network."""
     data = base64.b64encode(table.to_csv(index=False).encode()).decode()
     return f'<a download="{html.escape(name)}" href="data:text/csv;base64,{data}">{html.escape(text)}</a>'
+
+
+def code(function: Any) -> HTML:
+    """The source of a function or class without its docstring, with the place where it stands."""
+    import inspect
+    import textwrap
+
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    from fercore.paths import ROOT
+    from fercore.provenance import without_docstrings
+
+    text, line = inspect.getsourcelines(function)
+    file = inspect.getsourcefile(function) or ""
+    where = f"{file.removeprefix(f'{ROOT}/')}, line {line}"
+    body = highlight(without_docstrings(textwrap.dedent("".join(text))), PythonLexer(), HtmlFormatter())
+    return HTML(f'<div style="font-size: 0.8em; opacity: 0.75">{html.escape(where)}</div>{body}')
+
+
+def paired_table(first: records.Record, second: records.Record) -> pd.DataFrame:
+    """Two methods on the same images, a line a subset: the difference with its interval, and McNemar's test.
+
+    The interval is a paired bootstrap, over subjects where they are known. Two
+    records whose test images differ are an error.
+    """
+    one, two = first.arrays(), second.arrays()
+    if not (len(one["samples"]) == len(two["samples"]) and (one["samples"] == two["samples"]).all()):
+        raise RecordError(f"{first.name} and {second.name} were not tested on the same images.")
+    right = [a["probabilities"].argmax(1) == a["labels"] for a in (one, two)]
+    names = [METHODS[record.recipe["method"]] for record in (first, second)]
+    lines = []
+    for subset in first.metrics:
+        chosen = one[f"in_{subset}"]
+        difference = 100 * (right[1].astype(float) - right[0])[chosen]
+        gain = evaluate.bootstrap(difference, one["subjects"][chosen] if "subjects" in one else None)
+        test = evaluate.mcnemar(right[0][chosen], right[1][chosen])
+        lines.append(
+            {
+                "images of": SUBSETS.get(subset, subset),
+                "images": int(chosen.sum()),
+                f"{names[1]} − {names[0]}, points": f"{gain.value:+.2f}",
+                "95 % interval": f"{gain.low:+.2f} … {gain.high:+.2f}",
+                f"only {names[0]} right": test.only_first,
+                f"only {names[1]} right": test.only_second,
+                "McNemar p": f"{test.p:.3f}",
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def by_method(found: Sequence[records.Record]) -> dict[str, records.Record]:
+    """One record a method, the first of each; methods by their shown names."""
+    named = {METHODS[record.recipe["method"]]: record for record in reversed(found)}
+    return {name: named[name] for name in METHODS.values() if name in named}

@@ -97,6 +97,26 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _blank(lines: list[str], node: ast.AST) -> None:
+    lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def without_docstrings(source: str) -> str:
+    """Source without docstrings and the empty lines that they leave."""
+    lines = source.splitlines()
+    kept = [True] * len(lines)
+    for node in ast.walk(ast.parse(source)):
+        if _is_text(node):
+            kept[node.lineno - 1 : node.end_lineno] = [False] * (node.end_lineno - node.lineno + 1)
+            if node.end_lineno < len(lines) and not lines[node.end_lineno].strip():
+                kept[node.end_lineno] = False
+    return "\n".join(line for line, keep in zip(lines, kept, strict=True) if keep)
+
+
 def bare_code(source: str) -> str:
     """Source without comments, docstrings, imports and empty lines: what it does, not what it says.
 
@@ -109,9 +129,8 @@ def bare_code(source: str) -> str:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(ast.parse(source)):
-        text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        if text or isinstance(node, ast.Import | ast.ImportFrom):
-            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+        if _is_text(node) or isinstance(node, ast.Import | ast.ImportFrom):
+            _blank(lines, node)
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
