@@ -1,0 +1,387 @@
+"""LAN: every equation against a loop written from the paper, k-means against scikit-learn's, and the models."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.metrics.cluster import contingency_matrix
+from torch import Tensor
+from torch.nn import functional as F
+
+from fercore.backbones.resnet import resnet18
+from fercore.errors import ParameterError
+from fercore.papers import lan
+from fercore.papers.baselines import CrossEntropy
+
+B, C, H, W = 3, 5, 2, 4
+
+
+def maps(count: int = B, channels: int = C, height: int = H, width: int = W, seed: int = 0) -> Tensor:
+    return torch.randn(count, channels, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+# --- Eqs. (1) and (2): attention and fusion ---------------------------------------------------------------
+
+
+def test_eq1_attended_features_by_loop() -> None:
+    feature_map, attention = maps(), torch.rand(B, H, W)
+    attended = lan.attend(feature_map, attention)
+    for b, c, h, w in np.ndindex(B, C, H, W):
+        assert attended[b, c, h, w] == feature_map[b, c, h, w] * attention[b, h, w]
+
+
+def test_eq1_limits() -> None:
+    feature_map = maps()
+    assert torch.equal(lan.attend(feature_map, torch.ones(B, H, W)), feature_map)
+    assert not lan.attend(feature_map, torch.zeros(B, H, W)).any()
+
+
+@pytest.mark.parametrize("fusion", ["add", "mean", "concat"])
+def test_eq2_fusion_by_loop(fusion: str) -> None:
+    f_o, f_a = maps(seed=1), maps(seed=2)
+    fused = lan.fuse(f_o, f_a, fusion)
+    assert fused.shape == (B, 2 * C if fusion == "concat" else C)
+    for b, c in np.ndindex(B, C):
+        first = sum(f_o[b, c, h, w].item() for h, w in np.ndindex(H, W)) / (H * W)
+        second = sum(f_a[b, c, h, w].item() for h, w in np.ndindex(H, W)) / (H * W)
+        if fusion == "concat":
+            assert fused[b, [c, C + c]].tolist() == pytest.approx([first, second], abs=1e-6)
+        else:
+            wanted = first + second if fusion == "add" else (first + second) / 2
+            assert fused[b, c].item() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_eq2_limits() -> None:
+    feature_map = maps()
+    pooled = feature_map.mean((2, 3))
+    everywhere, nowhere = (lan.attend(feature_map, torch.full((B, H, W), v)) for v in (1.0, 0.0))
+    torch.testing.assert_close(lan.fuse(feature_map, everywhere), 2 * pooled)
+    torch.testing.assert_close(lan.fuse(feature_map, nowhere), pooled)
+    torch.testing.assert_close(lan.fuse(feature_map, everywhere, "mean"), pooled)
+    with pytest.raises(ParameterError, match=r"'sum'.*add, mean, concat"):
+        lan.fuse(feature_map, nowhere, "sum")
+
+
+# --- Eqs. (3) and (4): clusters and guidance labels -------------------------------------------------------
+
+
+def blobs(count: int = 240, shares: tuple[float, ...] = (0.3, 0.7), seed: int = 0) -> Tensor:
+    """Feature maps whose vectors form one overlapping blob a share at every position, in random order."""
+    generator = np.random.default_rng(seed)
+    belongs = generator.choice(len(shares), size=(count, H, W), p=shares)
+    middles = 2.2 * generator.normal(size=(len(shares), H, W, C))
+    rows, columns = np.indices((H, W))
+    vectors = middles[belongs, rows, columns] + generator.normal(size=(count, H, W, C))
+    return torch.from_numpy(vectors).float().permute(0, 3, 1, 2).contiguous()
+
+
+def stream_of(feature_maps: Tensor, batch: int = 32) -> Callable[[], Iterable[Tensor]]:
+    return lambda: iter(feature_maps.split(batch))
+
+
+def fitted(feature_maps: Tensor, clusters: int = 2, **options: int) -> lan.GuidanceMap:
+    guidance = lan.GuidanceMap(H * W, C, clusters)
+    guidance.fit(stream_of(feature_maps), generator=torch.Generator().manual_seed(0), **options)
+    return guidance
+
+
+def nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, float]:
+    """Index of the nearest centre of each point, and the sum of squared distances to it."""
+    distances = np.array([[((point - centre) ** 2).sum() for centre in centres] for point in points])
+    return distances.argmin(1), float(distances.min(1).sum())
+
+
+@pytest.mark.parametrize(
+    ("options", "same"), [({"sample": 1024}, 1.0), ({"sample": 60, "passes": 12}, 0.98)], ids=["in memory", "streamed"]
+)
+@pytest.mark.parametrize("shares", [(0.3, 0.7), (0.2, 0.3, 0.5)], ids=["K=2", "K=3"])
+def test_eq3_clusters_are_those_of_scikit_learn(
+    shares: tuple[float, ...], options: dict[str, int], same: float
+) -> None:
+    feature_maps = blobs(shares=shares)
+    guidance = fitted(feature_maps, len(shares), **options)
+    points = feature_maps.flatten(2).permute(2, 0, 1).numpy()  # (P, N, C)
+    for position in range(H * W):
+        oracle = KMeans(len(shares), n_init=10, random_state=0).fit(points[position])
+        labels, inertia = nearest(points[position], guidance.centres[position].numpy())
+        assert inertia <= 1.01 * oracle.inertia_
+        table = contingency_matrix(labels, oracle.labels_)
+        ours, theirs = linear_sum_assignment(table, maximize=True)
+        assert table[ours, theirs].sum() >= same * len(labels)
+        assert np.abs(guidance.counts[position].numpy() - np.bincount(labels)).max() <= (1 - same) * len(labels)
+        assert theirs[guidance.attentive()[position]] == np.bincount(oracle.labels_).argmin()
+
+
+def test_eq3_centres_are_the_means_of_their_members() -> None:
+    feature_maps, centres = maps(20), torch.randn(H * W, 2, C)
+    found, counts = lan.lloyd_step(feature_maps.split(7), centres)
+    for position in range(H * W):
+        h, w = divmod(position, W)
+        members: dict[int, list[Tensor]] = {0: [], 1: []}
+        for n in range(20):
+            distances = [float((feature_maps[n, :, h, w] - centres[position, k]).square().sum()) for k in (0, 1)]
+            members[distances.index(min(distances))].append(feature_maps[n, :, h, w])
+        for k in (0, 1):
+            assert counts[position, k] == len(members[k])
+            mean = torch.stack(members[k]).mean(0) if members[k] else centres[position, k]
+            torch.testing.assert_close(found[position, k], mean)
+
+
+def test_eq3_a_cluster_without_members_keeps_its_centre() -> None:
+    centres = torch.zeros(H * W, 2, C)
+    centres[:, 1] = 1e3
+    found, counts = lan.lloyd_step([maps()], centres)
+    assert torch.equal(found[:, 1], centres[:, 1]) and counts[:, 1].eq(0).all() and counts[:, 0].eq(B).all()
+
+
+def test_eq3_equal_features_are_no_accident() -> None:
+    guidance = fitted(torch.ones(10, C, H, W))
+    assert guidance.centres.isfinite().all() and guidance.counts.sum(1).eq(10).all()
+
+
+def test_eq3_same_seed_same_clusters() -> None:
+    first, second = (fitted(blobs(), sample=60) for _ in range(2))
+    assert torch.equal(first.centres, second.centres) and torch.equal(first.counts, second.counts)
+
+
+def test_eq3_an_empty_stream_is_an_error() -> None:
+    with pytest.raises(ParameterError, match="stream of features is empty"):
+        lan.GuidanceMap(H * W, C).fit(lambda: iter(()))
+
+
+@pytest.mark.parametrize(
+    ("counts", "attentive"),
+    [([3, 5], 0), ([5, 3], 1), ([4, 4], 1), ([5, 3, 4], 1), ([1, 9, 9], 0), ([4, 2, 2], 2)],
+)
+def test_eq4_smaller_cluster_is_attentive_and_a_tie_goes_to_the_second(counts: list[int], attentive: int) -> None:
+    guidance = lan.GuidanceMap(1, C, len(counts))
+    guidance.counts.copy_(torch.tensor([counts]))
+    assert guidance.attentive().tolist() == [attentive]
+
+
+@pytest.mark.parametrize("clusters", [2, 3])
+def test_guidance_labels_by_loop(clusters: int) -> None:
+    guidance = fitted(blobs(), clusters)
+    new = maps(6, seed=5)
+    labels = guidance(new)
+    assert labels.shape == (6, H, W)
+    for b, h, w in np.ndindex(6, H, W):
+        centres = guidance.centres[h * W + w]
+        distances = [float((new[b, :, h, w] - centre).square().sum()) for centre in centres]
+        smallest = min(reversed(range(clusters)), key=guidance.counts[h * W + w].tolist().__getitem__)
+        assert labels[b, h, w] == float(distances.index(min(distances)) == smallest)
+
+
+STREAM = """
+import resource, torch
+from fercore.papers.lan import GuidanceMap
+torch.set_num_threads(1)
+
+def peak(count):
+    def stream():
+        for seed in range(count // 128):
+            yield torch.randn(128, 256, 3, 3, generator=torch.Generator().manual_seed(seed))
+    GuidanceMap(9, 256).fit(stream, sample=64, passes=1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+print(peak(1024), peak(4096))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory in KiB as Linux gives it")
+def test_clustering_memory_does_not_grow_with_the_stream() -> None:
+    done = subprocess.run([sys.executable, "-c", STREAM], capture_output=True, text=True, check=True)
+    quarter, whole = (int(word) / 1024 for word in done.stdout.split())  # the features are 9 and 36 MiB
+    assert whole - quarter < 8, f"{quarter:.0f} MiB for a quarter, {whole:.0f} for the whole"
+
+
+# --- Eqs. (5) and (6): loss -------------------------------------------------------------------------------
+
+
+def test_eq6_map_loss_by_loop() -> None:
+    logits, guidance = 3 * torch.randn(B, H, W), (torch.rand(B, H, W) < 0.5).float()
+    total = 0.0
+    for b, h, w in np.ndindex(B, H, W):
+        p, target = sigmoid(logits[b, h, w].item()), guidance[b, h, w].item()
+        total -= target * math.log(p) + (1 - target) * math.log(1 - p)
+    assert lan.map_loss(logits, guidance).item() == pytest.approx(total / (B * H * W), rel=1e-5)
+
+
+def test_eq6_limits() -> None:
+    guidance = (torch.rand(B, H, W) < 0.5).float()
+    assert lan.map_loss(100 * (2 * guidance - 1), guidance).item() == pytest.approx(0, abs=1e-30)
+    assert lan.map_loss(torch.zeros(B, H, W), guidance).item() == pytest.approx(math.log(2))
+    assert lan.map_loss(-100 * (2 * guidance - 1), guidance).item() == pytest.approx(100)
+
+
+def output_of(feature_map: Tensor, attention_logits: Tensor, logits: Tensor) -> lan.Output:
+    attention = attention_logits.sigmoid()
+    attended = lan.attend(feature_map, attention)
+    return lan.Output(logits, lan.fuse(feature_map, attended), feature_map, attended, attention, attention_logits)
+
+
+def test_eq5_is_cross_entropy_plus_alpha_times_the_map_loss() -> None:
+    guidance = fitted(blobs())
+    output, batch = output_of(maps(), torch.randn(B, H, W), torch.randn(B, 7)), {"labels": torch.tensor([0, 6, 2])}
+    expected = 0.0
+    for row, label in zip(output.logits.tolist(), batch["labels"].tolist(), strict=True):
+        expected -= math.log(math.exp(row[label]) / sum(map(math.exp, row))) / B
+    for alpha in (0.0, 0.5, 1.0):
+        terms = lan.LANLoss(guidance, alpha)(output, batch)
+        assert list(terms) == ["cross_entropy", "map"]
+        second = alpha * lan.map_loss(output.attention_logits, guidance(output.feature_map)).item()
+        assert terms["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
+        assert sum(terms.values()).item() == pytest.approx(expected + second, rel=1e-5)
+
+
+def test_label_smoothing_by_loop() -> None:
+    logits, labels, share = torch.randn(B, 7), torch.tensor([1, 0, 5]), 0.1
+    expected = 0.0
+    for row, label in zip(logits.log_softmax(1).tolist(), labels.tolist(), strict=True):
+        expected -= sum(value * (share / 7 + (1 - share) * (k == label)) for k, value in enumerate(row)) / B
+    output = output_of(maps(), torch.zeros(B, H, W), logits)
+    assert CrossEntropy(share)(output, {"labels": labels})["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_no_gradient_flows_through_the_guidance() -> None:
+    feature_map, attention_logits = maps().requires_grad_(), torch.randn(B, H, W).requires_grad_()
+    output = output_of(feature_map, attention_logits, feature_map.mean((2, 3)))
+    loss = lan.LANLoss(fitted(blobs()))
+    assert not list(loss.parameters())
+    loss(output, {"labels": torch.zeros(B, dtype=torch.long)})["map"].backward()
+    assert feature_map.grad is None and attention_logits.grad.any()
+
+
+# --- models and recipes -----------------------------------------------------------------------------------
+
+
+def test_trunk_is_torchvisions_resnet18_without_its_classifier() -> None:
+    theirs = torchvision.models.resnet18()
+    tensors = {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
+    ours = resnet18()
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in tensors.items()}
+    own = sum(p.numel() for p in ours.parameters())
+    assert own == sum(p.numel() for p in theirs.parameters()) - sum(p.numel() for p in theirs.fc.parameters())
+    ours.load_state_dict(tensors)
+    images = torch.randn(1, 3, 64, 64)
+    theirs.avgpool, theirs.fc = torch.nn.Identity(), torch.nn.Identity()
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(images).flatten(1), theirs.eval()(images))
+
+
+def test_published_size() -> None:
+    recipe = lan.recipe("paper")
+    assert (recipe.image_size, recipe.width, recipe.batch_size, recipe.learning_rate) == (224, 64, 64, 0.1)
+    assert (recipe.alpha, recipe.fusion, recipe.clusters) == (0.5, "add", 2)
+    network = lan.model(recipe, 7).eval()
+    with torch.no_grad():
+        output = network(torch.randn(1, 3, 224, 224))
+    assert output.feature_map.shape == output.attentive_map.shape == (1, 512, 7, 7)
+    assert output.attention.shape == (1, 7, 7) and output.features.shape == (1, 512) and output.logits.shape == (1, 7)
+    convolutions = [m for m in network.attention.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [m.kernel_size for m in convolutions] == [(3, 3)] * 4
+
+
+@pytest.mark.parametrize("fusion", ["add", "mean", "concat"])
+def test_small_size_is_consistent_and_finite(fusion: str) -> None:
+    network = lan.model(lan.recipe("smoke", fusion=fusion), 7).eval()
+    with torch.no_grad():
+        output = network(torch.randn(2, 3, 32, 32))
+    assert output.feature_map.shape == (2, 64, 4, 4) and output.logits.shape == (2, 7)
+    assert all(value.isfinite().all() for value in output)
+    assert output.attention.min() > 0 and output.attention.max() < 1
+    torch.testing.assert_close(output.attentive_map, output.feature_map * output.attention_logits.sigmoid()[:, None])
+    torch.testing.assert_close(output.logits, network.classifier(output.features))
+
+
+def test_quick_grid_is_six_by_six() -> None:
+    with torch.no_grad():
+        assert resnet18(8, "small", 1)(torch.zeros(2, 3, 48, 48)).shape == (2, 64, 6, 6)
+
+
+@pytest.mark.parametrize("method", ["lan", "resnet18"])
+def test_every_parameter_gets_a_gradient(method: str) -> None:
+    torch.manual_seed(0)
+    recipe = lan.recipe("smoke", method=method)
+    network = lan.model(recipe, 7)
+    criterion = lan.criterion(recipe, network)
+    assert network.training and network.backbone.training
+    images = torch.randn(16, 3, 32, 32)
+    lan.refresh(recipe, 0, network, criterion, lambda: iter(images.split(8)))
+    terms = criterion(network(images), {"labels": torch.arange(16) % 7})
+    sum(terms.values()).backward()
+    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not without
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_refresh_runs_when_the_recipe_says_and_leaves_the_network_alone() -> None:
+    recipe = lan.recipe("smoke", refresh=2)
+    network = lan.model(recipe, 7)
+    criterion = lan.criterion(recipe, network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    images = torch.randn(16, 3, 32, 32)
+    ran = [lan.refresh(recipe, epoch, network, criterion, lambda: iter(images.split(8))) for epoch in range(5)]
+    assert ran == [True, False, True, False, True]
+    assert network.training and all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+    assert criterion.guidance.counts.sum(1).eq(16).all()
+    once = recipe.but(refresh=0)
+    assert [lan.refresh(once, e, network, criterion, lambda: iter([images])) for e in range(3)] == [True, False, False]
+    assert not lan.refresh(recipe.but(method="resnet18"), 0, network, CrossEntropy(), lambda: iter([images]))
+
+
+def test_guidance_sees_what_the_network_sees() -> None:
+    """The labels in the loss are those of the features in the loss, under the centres of the last fit."""
+    torch.manual_seed(1)
+    recipe = lan.recipe("smoke")
+    network = lan.model(recipe, 7)
+    criterion = lan.criterion(recipe, network)
+    images = torch.randn(12, 3, 32, 32)
+    lan.refresh(recipe, 0, network, criterion, lambda: iter([images]))
+    output = network.eval()(images)
+    wanted = recipe.alpha * F.binary_cross_entropy(output.attention, criterion.guidance(output.feature_map))
+    term = criterion(output, {"labels": torch.zeros(12, dtype=torch.long)})["map"]
+    torch.testing.assert_close(term, wanted)
+    assert criterion.guidance(output.feature_map).mean() <= 0.5, "the attentive cluster is the smaller one"
+
+
+def test_methods_share_their_first_stage() -> None:
+    recipe = lan.recipe("quick", "ferplus")
+    stage = lan.backbone_stage(recipe)
+    assert (stage.method, stage.epochs, stage.backbone_epochs) == ("resnet18", recipe.backbone_epochs, 0)
+    assert stage.learning_rate == recipe.backbone_learning_rate
+    for change in ({"method": "resnet18"}, {"alpha": 0.25}, {"fusion": "concat"}, {"refresh": 3}, {"epochs": 2}):
+        assert lan.backbone_stage(recipe.but(**change)).key() == stage.key()
+    for change in ({"width": 16}, {"backbone_epochs": 3}, {"seed": 1}, {"dataset": "kdef-twin"}):
+        assert lan.backbone_stage(recipe.but(**change)).key() != stage.key()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "message"),
+    [
+        (("smok",), {}, r"no preset 'smok'.*did you mean 'smoke'"),
+        (("smoke", "ferplu"), {}, r"no data set for LAN 'ferplu'.*did you mean 'ferplus'"),
+        ((), {"alhpa": 1}, r"no parameter 'alhpa'.*did you mean 'alpha'"),
+        ((), {"alpha": -1}, r"'alpha' = -1"),
+        ((), {"alpha": float("nan")}, "'alpha' = nan"),
+        ((), {"fusion": "sum"}, "'fusion' = 'sum'"),
+        ((), {"clusters": 1}, "'clusters' = 1"),
+        ((), {"epochs": "many", "width": 0}, r"'width' = 0.*; parameter 'epochs' = 'many'"),
+    ],
+)
+def test_wrong_recipes(arguments: tuple[str, ...], changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        lan.recipe(*arguments, **changes)
