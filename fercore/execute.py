@@ -165,6 +165,7 @@ def _papermill(source: Path, target: Path, parameters: Mapping[str, Any]) -> Non
     from jupyter_client.manager import AsyncKernelManager
 
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, never one of the user's home
+    os.environ["FERCORE_PROGRESS"] = "0"  # a page keeps no bars; the heartbeat tells where a long notebook is
     with _quiet(), tempfile.TemporaryDirectory(prefix="fercore-") as sockets:
 
         class LocalKernel(AsyncKernelManager):  # parallel kernels race for TCP ports, not for sockets of their own

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -97,3 +101,16 @@ def test_executes(name: str, book: Path) -> None:
         assert pictures == ("figure" in cell.metadata.get("mystnb", {})), f"{cell.id} shows {pictures} pictures"
         errors = [output.text for output in cell.outputs if output.get("name") == "stderr"]
         assert not errors, f"{cell.id} warns: {errors}"
+
+
+@pytest.mark.slow
+def test_marked_cells_give_the_same_again(book: Path, tmp_path: Path) -> None:
+    """nbval runs LAN's method page once more; cells tagged ``nbval-check-output`` must repeat what the book shows."""
+    tags = [cell.metadata.get("tags", []) for cell in code_cells(read("notebooks/lan/method"))]
+    assert sum("nbval-check-output" in found for found in tags) >= 3
+    copy = tmp_path / "method.ipynb"
+    shutil.copyfile(ROOT / "_runs" / "smoke" / "notebooks" / "lan" / "method.ipynb", copy)
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env", str(copy)]
+    environment = {**os.environ, "FERCORE_PROGRESS": "0"}
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +84,8 @@ def prepare(name: str, preset: str = "smoke", **options: str) -> Prepared:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
+            for left in folder.parent.glob(f".{folder.name}.*.partial"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             if not folder.exists():
                 found.make(folder, preset, **options)
     except OSError as error:

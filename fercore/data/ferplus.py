@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from fercore.data import prepared
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.pose_subsets import read_list
 from fercore.errors import DataError, ParameterError
+from fercore.progress import progress as bar
 from fercore.provenance import file_hash
 
 VOTES = (*EXPRESSIONS, "unknown", "NF")
@@ -214,7 +214,7 @@ def prepare(
     row_of = {sample: row for row, sample in enumerate(kept["sample"])}
     with prepared.Writer(target, len(kept), SIZE) as out:
         seen = np.zeros(len(kept), bool)
-        for name, data in tqdm(pictures(source), total=35710, desc="FERPlus", unit=" images", disable=not progress):
+        for name, data in bar(pictures(source), "FERPlus", 35710, unit=" images", wanted=progress):
             row = row_of.get(os.path.basename(name)[:-4])
             if row is not None:
                 out.images[row] = decode(data, f"{source}:{name}")[..., None]
