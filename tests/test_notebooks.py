@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import fercore
 
 from fercore import book as book_module
 from fercore.execute import failed_cell, parameters_of
@@ -114,3 +115,19 @@ def test_marked_cells_give_the_same_again(book: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "FERCORE_PROGRESS": "0"}
     done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("notebooks/data/ferplus", []), ("notebooks/lan/training", ["-p", "dataset", "ferplus"])]
+)
+def test_pages_of_a_real_set_execute_without_it(
+    name: str, parameters: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FERCORE_DATA", raising=False)
+    done = fercore("run", f"{name}.ipynb", tmp_path / "out.ipynb", *parameters)
+    assert done.returncode == 0, done.stderr
+    pages = [output.data["text/html"] for cell in code_cells(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+             for output in cell.outputs if "text/html" in output.get("data", {})]  # fmt: skip
+    assert any("not at hand" in page and "FERCORE_DATA" in page for page in pages), "says how to get the data"
+    assert any("<table" in page for page in pages), "shows the recorded result"
