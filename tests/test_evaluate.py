@@ -6,7 +6,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fercore.errors import ParameterError
@@ -36,6 +36,7 @@ def test_confusion_by_hand() -> None:
 labelled = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40)
 
 
+@settings(deadline=None, max_examples=40)
 @given(labelled)
 def test_summary_follows_from_the_confusion_matrix(pairs: list[tuple[int, int]]) -> None:
     labels, answers = np.array(pairs).T
@@ -99,6 +100,7 @@ def test_bootstrap_is_seeded_and_pairs_differences() -> None:
     assert bootstrap(values) == bootstrap(values) != bootstrap(values, seed=1)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(0, 9))
 def test_bootstrap_stays_within_the_values(values: list[float], seed: int) -> None:
     value, low, high = bootstrap(np.array(values), draws=50, seed=seed)
@@ -125,6 +127,7 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(second, first) == (2, 8, pytest.approx(found.p))
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 25), st.integers(0, 25), st.integers(0, 10))
 def test_mcnemar_is_an_exact_binomial_test(only_first: int, only_second: int, both: int) -> None:
     first = np.array([True] * only_first + [False] * only_second + [True] * both, bool)

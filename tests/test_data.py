@@ -1,0 +1,386 @@
+"""Prepared data sets, pose lists, protocols and the catalogue: what they hold and every way they can be wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import CLASSES, Command, manifest, stripes, write_prepared
+
+from fercore.data import catalogue, prepared, protocols
+from fercore.data.check import check
+from fercore.data.pose_subsets import Entry, read_list
+from fercore.errors import DataError, ParameterError
+from fercore.paths import data_root
+
+NEEDS_LISTS = pytest.mark.skipif(
+    data_root() is None or not (data_root() / "pose_lists").is_dir(),
+    reason="needs the public pose lists (FERCORE_DATA/pose_lists)",
+)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+# --- prepared form ----------------------------------------------------------------------------------------
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    table = manifest().assign(yaw=30.0)
+    data = prepared.open_prepared(write_prepared(tmp_path / "set", table))
+    assert np.array_equal(data.images, stripes(table, 16)) and isinstance(data.images, np.memmap)
+    assert not data.images.flags.writeable
+    assert data.manifest[list(table)].equals(table)
+    assert data.manifest["pitch"].isna().all(), "optional columns exist everywhere"
+    assert data.labels().tolist() == [CLASSES.index(name) for name in table["expression"]]
+    assert (data.name, data.classes, len(data)) == ("kdef-twin", CLASSES, 72)
+    assert data.card["splits"] == {"all": dict.fromkeys(sorted(CLASSES), 24)}
+    assert data.rows("all").tolist() == list(range(72))
+    with pytest.raises(DataError, match=r"no image in split 'test'.*\n.*all"):
+        data.rows("test")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_hash_is_of_pixels_and_manifest(tmp_path: Path) -> None:
+    table = manifest()
+    first = prepared.open_prepared(write_prepared(tmp_path / "a", table))
+    assert first.hash == prepared.open_prepared(write_prepared(tmp_path / "b", table)).hash
+    images = np.array(first.images)
+    images[3, 2, 1, 0] ^= 1
+    assert prepared.content_hash(images, first.manifest) != first.hash
+    assert prepared.content_hash(first.images, first.manifest.assign(yaw=1.0)) != first.hash
+
+
+def test_exception_inside_leaves_what_was_there(tmp_path: Path) -> None:
+    path = write_prepared(tmp_path / "set")
+    before = prepared.open_prepared(path).hash
+    with pytest.raises(KeyboardInterrupt), prepared.Writer(path, 5, 8) as out:
+        out.images[:] = 1
+        raise KeyboardInterrupt
+    with prepared.Writer(path, 5, 8):
+        pass  # never finished
+    assert prepared.open_prepared(path).hash == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_complete_one_replaces_the_old(tmp_path: Path) -> None:
+    path = write_prepared(tmp_path / "set")
+    write_prepared(path, manifest(10, 1))
+    assert len(prepared.open_prepared(path)) == 30
+    assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+
+
+def test_full_disk_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_prepared(tmp_path / "set")
+    before = prepared.open_prepared(path).hash
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(DataError, match=r"No space left .*\(295 MiB are needed\)(.|\n)*FERCORE_PREPARED"):
+        write_prepared(path, manifest(100, 1), 586)
+    monkeypatch.undo()
+    assert prepared.open_prepared(path).hash == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+
+
+def test_full_disk_while_the_manifest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(DataError, match="No space left"):
+        write_prepared(tmp_path / "set")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"can't be written(.|\n)*FERCORE_PREPARED"):
+        write_prepared(tmp_path / "file" / "set")
+    with pytest.raises(DataError, match="no image to write"):
+        prepared.Writer(tmp_path / "set", 0, 8)
+
+
+def rewrite(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+    return lambda path: change(pd.read_parquet(path / name)).to_parquet(path / name)
+
+
+def card(**changes: object) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        values = json.loads((path / "card.json").read_text()) | changes
+        (path / "card.json").write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
+
+    return edit
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated pixels": (lambda p: os.truncate(p / "images.npy", 1000), "can't be read"),
+    "empty pixels": (lambda p: os.truncate(p / "images.npy", 0), "can't be read"),
+    "no pixels": (lambda p: (p / "images.npy").unlink(), "has no images.npy"),
+    "no card": (lambda p: (p / "card.json").unlink(), "has no card.json"),
+    "float pixels": (lambda p: np.save(p / "images.npy", np.zeros((72, 16, 16, 3))), "float64 do not fit"),
+    "grey pixels": (lambda p: np.save(p / "images.npy", np.zeros((72, 16, 16), np.uint8)), "do not fit 72"),
+    "too few": (lambda p: np.save(p / "images.npy", np.zeros((9, 16, 16, 3), np.uint8)), "do not fit 72"),
+    "objects": (lambda p: np.save(p / "images.npy", np.array([{}]), allow_pickle=True), "can't be read"),
+    "no manifest": (lambda p: (p / "manifest.parquet").write_text("not a table"), "can't be read"),
+    "lost columns": (
+        rewrite("manifest.parquet", lambda t: t.drop(columns=["split", "subject"])),
+        "no column subject, split",
+    ),
+    "strange class": (rewrite("manifest.parquet", lambda t: t.assign(expression="bored")), "bored"),
+    "broken card": (lambda p: (p / "card.json").write_text("{"), "can't be read"),
+    "other format": (card(format=99), "format 99, this version reads 1"),
+    "card is a list": (lambda p: (p / "card.json").write_text("[]"), "card.json"),
+    "card without classes": (card(classes=None), "card.json"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=list(DAMAGE))
+def test_damage_is_named(damage: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+    path = write_prepared(tmp_path / "set")
+    damage(path)
+    with pytest.raises(DataError) as caught:
+        prepared.open_prepared(path)
+    assert message in str(caught.value) and str(path) in str(caught.value) and "What to do:" in str(caught.value)
+
+
+def test_something_else_is_no_prepared_data_set(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(DataError, match=r"has no images.npy, manifest.parquet, card.json"):
+        prepared.open_prepared(tmp_path)
+    for path in (tmp_path / "none", tmp_path / "notes.txt"):
+        with pytest.raises(DataError, match="is not a folder"):
+            prepared.open_prepared(path)
+
+
+def test_check_names_every_problem(tmp_path: Path) -> None:
+    path = write_prepared(tmp_path / "set", name="other")
+    report = check(path)
+    assert not report.problems and report.tables["images by split and class"].loc["All", "All"] == 72
+    images = np.load(path / "images.npy", mmap_mode="r+")
+    images[7] = 3
+    images.flush()
+    rewrite("manifest.parquet", lambda t: t.assign(sample=["same", *t["sample"][:1], *t["sample"][1:-1]]))(path)
+    problems = "\n".join(check(path).problems)
+    assert "not those that the card's hash" in problems and "without any contrast" in problems
+    rewrite("manifest.parquet", lambda t: t.assign(sample="same"))(path)
+    assert "71 sample names occur more than once" in "\n".join(check(path).problems)
+
+
+# --- pose lists -------------------------------------------------------------------------------------------
+
+
+def listed(path: Path, text: str | bytes) -> list[Entry]:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_list(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "sample", "label"),
+    [
+        ("0/test_0004_aligned.jpg", "test_0004", "surprise"),
+        ("6/train_12271.jpg", "train_12271", "neutral"),
+        ("0/fer0032226.jpg", "fer0032226", "neutral"),
+        ("7/fer0032226.png", "fer0032226", "contempt"),
+        (f"0/{'0a' * 28}.jpg", "0a" * 28, "neutral"),
+        (f"7/{'0a' * 28}/8.jpg", "0a" * 28, "contempt"),
+    ],
+)
+def test_list_forms(line: str, sample: str, label: str, tmp_path: Path) -> None:
+    text = f"{line}\r\n\n  {line}  "  # repeats stay, empty lines do not count, spaces do not matter
+    assert listed(tmp_path / "list.txt", text) == [(sample, label)] * 2
+
+
+@pytest.mark.parametrize(
+    "line", ["fer0032226.jpg", "8/fer0032226.jpg", "7/test_0004.jpg", "0/fer32226.jpg", "0/../fer0032226.jpg", "0/x"]
+)
+def test_bad_line_is_named(line: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"list\.txt, line 3: '"):
+        listed(tmp_path / "list.txt", f"0/fer0032226.jpg\n\n{line}\n")
+
+
+def test_a_list_without_entries(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no entry"):
+        listed(tmp_path / "list.txt", "\n\n")
+    with pytest.raises(DataError, match="can't be read as a pose list"):
+        listed(tmp_path / "list.txt", b"\xff\xfe\x00")
+    for path in (tmp_path, tmp_path / "none.txt"):
+        with pytest.raises(DataError, match="can't be read as a pose list"):
+            read_list(path)
+
+
+words = st.lists(st.sampled_from(["0", "9", "/", "fer0032226", "test_0004", "_aligned", ".jpg", "ab" * 28, "\n", "²"]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.one_of(st.binary(max_size=80), words.map("".join).map(str.encode), st.text().map(str.encode)))
+def test_no_list_ends_in_another_error(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            entries = listed(Path(folder) / "list.txt", data)
+        except DataError as error:
+            assert "list.txt" in str(error)
+        else:
+            assert entries
+
+
+@NEEDS_LISTS
+@pytest.mark.parametrize(
+    ("name", "entries", "distinct"),
+    [
+        ("FERplus_dir_pose_30_ferplus_list.txt", 1170, 1170),
+        ("FERplus_dir_pose_45_ferplus_list.txt", 633, 633),
+        ("RAF_DB_dir_val_raf_db_list.txt", 1247, 1247),
+        ("RAF_DB_dir_val_raf_db_list_45.txt", 558, 558),
+        ("AffectNet_dir_pose_30_affectnet_list.txt", 1949, 1944),
+        ("AffectNet_dir_pose_45_affectnet_list.txt", 985, 983),
+    ],
+)
+def test_published_lists(name: str, entries: int, distinct: int) -> None:
+    found = read_list(data_root() / "pose_lists" / name)
+    assert len(found) == entries and len({entry.sample for entry in found}) == distinct
+
+
+# --- protocols --------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(5, 40), st.integers(5, 40), st.randoms(use_true_random=False))
+def test_kdef_folds_share_nobody_and_test_everybody_once(women: int, men: int, random: object) -> None:
+    people = [f"F{k:02d}" for k in range(women)] + [f"M{k:02d}" for k in range(men)]
+    rows = [person for k, person in enumerate(people) for _ in range(1 + k % 3)]
+    random.shuffle(rows)
+    table = pd.DataFrame({"subject": rows})
+    tested = np.zeros(len(table), int)
+    for fold in range(10):
+        parts = protocols.split(table, "lan-kdef-10fold", fold)
+        subjects = {name: set(table["subject"].iloc[chosen]) for name, chosen in parts.items()}
+        assert sum(map(len, subjects.values())) == len(people), "no person in two parts"
+        assert sorted(np.concatenate(list(parts.values()))) == list(range(len(table))), "every image in one part"
+        assert all((np.diff(chosen) > 0).all() for chosen in parts.values())
+        assert abs(len(subjects["test"]) - len(people) / 10) < 1
+        tested[parts["test"]] += 1
+    assert (tested == 1).all()
+
+
+def test_kdef_folds_do_not_depend_on_the_order_of_rows() -> None:
+    table = manifest(70, 1)
+    turned = table.iloc[::-1].reset_index(drop=True)
+    for fold in (0, 7):
+        first, second = (protocols.split(t, "lan-kdef-10fold", fold) for t in (table, turned))
+        for name in first:
+            assert set(table["subject"].iloc[first[name]]) == set(turned["subject"].iloc[second[name]])
+
+
+def test_kdef_folds_hold_as_many_women_as_men() -> None:
+    table = manifest(70, 1)
+    for fold in range(10):
+        subjects = table["subject"].iloc[protocols.split(table, "lan-kdef-10fold", fold)["test"]].unique()
+        assert 3 <= sum(name[0] == "F" for name in subjects) <= 4
+
+
+def test_official_split() -> None:
+    table = pd.DataFrame({"split": ["test", "train", "validation", "train", "unused"]})
+    parts = protocols.split(table, "ferplus-official")
+    assert {k: v.tolist() for k, v in parts.items()} == {"train": [1, 3], "validation": [2], "test": [0]}
+
+
+def test_protocol_errors() -> None:
+    with pytest.raises(ParameterError, match=r"no protocol 'ferplus'.*did you mean 'ferplus-official'"):
+        protocols.split(manifest(), "ferplus")
+    for fold in (10, -1):
+        with pytest.raises(ParameterError, match=f"folds 0 to 9, not {fold}"):
+            protocols.split(manifest(), "lan-kdef-10fold", fold)
+    with pytest.raises(ParameterError, match="one fold, 0, not 1"):
+        protocols.split(manifest(), "ferplus-official", 1)
+    with pytest.raises(DataError, match="at least ten people, the data set has 9"):
+        protocols.split(manifest(9), "lan-kdef-10fold")
+    with pytest.raises(DataError, match="the part 'test' is empty"):
+        protocols.split(pd.DataFrame({"split": ["train", "validation"]}), "ferplus-official")
+
+
+# --- catalogue and command line ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Prepared data in a folder of the test's own, the KDEF twin a small one that says how often it was made."""
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    monkeypatch.delenv("FERCORE_DATA", raising=False)
+
+    def make(target: Path, preset: str) -> None:
+        with open(tmp_path / "made", "a") as file:
+            file.write(preset + "\n")
+        write_prepared(target)
+
+    small = catalogue.Entry("Stripes", False, lambda preset: f"stripes {preset}", make)
+    monkeypatch.setitem(catalogue.DATASETS, "kdef-twin", small)
+    return tmp_path
+
+
+def test_made_once_a_preset(own_place: Path) -> None:
+    first, second, third = (catalogue.prepare("kdef-twin", p) for p in ("smoke", "smoke", "quick"))
+    assert first.path == second.path != third.path
+    assert (own_place / "made").read_text() == "smoke\nquick\n"
+    assert first.path.parent == own_place / "prepared"
+
+
+def test_catalogue_errors(own_place: Path) -> None:
+    with pytest.raises(ParameterError, match=r"no data set 'kdef'.*did you mean 'kdef-twin'.*ferplus"):
+        catalogue.prepare("kdef")
+    with pytest.raises(ParameterError, match=r"no preset 'papers'.*did you mean 'paper'"):
+        catalogue.prepare("kdef-twin", "papers")
+    with pytest.raises(DataError, match=r"FERCORE_DATA is not set(.|\n)*What to do: get FER2013"):
+        catalogue.prepare("ferplus")
+    assert catalogue.at_hand("kdef-twin") and not catalogue.at_hand("ferplus")
+
+
+def test_data_commands(own_place: Path, command: Command) -> None:
+    assert [line.split()[0] for line in command.good("data", "list")] == list(catalogue.DATASETS)
+    stamp = own_place / "stamps" / "kdef.json"
+    line = command.good("data", "prepare", "kdef-twin", "--stamp", stamp)[0]
+    assert line.startswith("Stripes: 72 images in ")
+    noted = json.loads(stamp.read_text())
+    assert noted["name"] == "kdef-twin" and noted["hash"] == prepared.open_prepared(noted["folder"]).hash
+    text = "\n".join(command.good("data", "check", noted["folder"]))
+    assert "images by split and class" in text and "72" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("prepare", "kdeftwin"), "did you mean 'kdef-twin'?"),
+        (("prepare", "kdef-twin", "--preset", "smoek"), "did you mean 'smoke'?"),
+        (("prepare", "kdef-twin", "--rule", "majority"), "--rule is for ferplus"),
+        (("prepare", "ferplus"), "FERCORE_DATA is not set"),
+        (("check", "nowhere"), "nowhere does not exist"),
+        (("check", "."), "no data set that is known here"),
+    ],
+)
+def test_data_mistakes(
+    words: tuple[str, ...], message: str, own_place: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_place)
+    assert message in command.bad("data", *words)
+
+
+def test_full_disk_on_the_command_line(own_place: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    assert "No space left on the disk" in command.bad("data", "prepare", "kdef-twin")
+    assert not [path for path in (own_place / "prepared").iterdir() if path.suffix != ".lock"]

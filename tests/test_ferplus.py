@@ -1,0 +1,380 @@
+"""FERPlus: a small tree with the real one's quirks, every way it can be broken, and the real files where they are."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tiny import Command, ferplus_archive, ferplus_files, ferplus_folder, png
+
+from fercore.data import ferplus, prepared
+from fercore.data.check import check
+from fercore.data.labels import EXPRESSIONS
+from fercore.data.pose_subsets import read_list
+from fercore.errors import DataError, ParameterError
+from fercore.paths import data_root
+
+MAJORITY = ["neutral", "happiness", "surprise", "contempt"]
+"""The answers of the small tree's images 0, 1, 28710 and 32222, in this order."""
+Files = dict[str, bytes]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    monkeypatch.setenv("FERCORE_DATA", str(tmp_path / "data"))
+    return Command(monkeypatch, capsys)
+
+
+def made(root: Path, source: Path, **options: str) -> prepared.Prepared:
+    ferplus.prepare(root / "prepared", source, progress=False, **options)
+    return prepared.open_prepared(root / "prepared")
+
+
+# --- label rules ------------------------------------------------------------------------------------------
+
+
+def majority_by_hand(votes: list[int]) -> int:
+    kept = [v if v > 1 else 0 for v in votes]
+    for k, v in enumerate(kept):
+        if v > sum(kept) / 2:
+            return k if k < 8 else -1
+    return -1
+
+
+def plurality_by_hand(votes: list[int]) -> int:
+    best = votes.index(max(votes))
+    return best if max(votes) and best < 8 else -1
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(st.integers(0, 10), min_size=10, max_size=10), min_size=1, max_size=20))
+def test_rules_by_loop(votes: list[list[int]]) -> None:
+    assert ferplus.majority(np.array(votes)).tolist() == [majority_by_hand(row) for row in votes]
+    assert ferplus.plurality(np.array(votes)).tolist() == [plurality_by_hand(row) for row in votes]
+
+
+@pytest.mark.parametrize(
+    ("votes", "majority", "plurality"),
+    [
+        ([10, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, 0),
+        ([5, 0, 0, 5, 0, 0, 0, 0, 0, 0], -1, 0),  # exactly half is not more than half
+        ([3, 1, 1, 1, 1, 1, 1, 1, 0, 0], 0, 0),  # single votes do not count
+        ([1, 1, 1, 1, 1, 1, 1, 1, 1, 1], -1, 0),  # nothing is left
+        ([0, 0, 0, 0, 0, 0, 0, 0, 6, 4], -1, -1),  # unknown
+        ([0, 4, 0, 0, 0, 0, 0, 0, 0, 5], -1, -1),  # no face
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0, 0], -1, -1),
+    ],
+)
+def test_rules_at_their_edges(votes: list[int], majority: int, plurality: int) -> None:
+    assert ferplus.majority(np.array([votes])) == [majority] and ferplus.plurality(np.array([votes])) == [plurality]
+
+
+# --- a small tree -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lay_out", [ferplus_folder, ferplus_archive], ids=["folder", "archive"])
+@pytest.mark.parametrize("labels", ferplus.LABEL_FILES)
+def test_prepares(lay_out: Callable[[Path], Path], labels: str, tmp_path: Path) -> None:
+    data = made(tmp_path, lay_out(tmp_path / "data"), labels=labels)
+    assert data.manifest["sample"].tolist() == ["fer0000000", "fer0000001", "fer0028710", "fer0032222"]
+    assert data.manifest["expression"].tolist() == MAJORITY
+    assert data.manifest["split"].tolist() == ["train", "train", "validation", "test"]
+    assert data.manifest["votes_happiness"].tolist() == [1, 9, 0, 0] and data.classes == EXPRESSIONS
+    for image, name in zip(data.images, ("Train/fer0000000", "Train/fer0000001", "Valid/fer0028710"), strict=False):
+        pixels = np.asarray(Image.open(io.BytesIO(ferplus_files()[f"data/FER2013{name}.png"])))
+        assert (image == pixels[..., None]).all()
+    assert data.card["made"] == {
+        "rule": "majority",
+        "labels": labels,
+        "source": data.card["made"]["source"],
+        "dropped": 4,
+    }
+    assert "train: 2 images, published 25045." in data.card["notes"] or labels == "fer2013new.csv"
+
+
+def test_plurality_keeps_more(tmp_path: Path) -> None:
+    data = made(tmp_path, ferplus_folder(tmp_path), rule="plurality")
+    assert dict(zip(data.manifest["sample"], data.manifest["expression"], strict=True))["fer0000002"] == "neutral"
+    assert len(data) == 5 and data.card["made"]["rule"] == "plurality"
+
+
+def test_pose_lists_beside_the_images_mark_the_subsets(tmp_path: Path) -> None:
+    source = ferplus_folder(tmp_path)
+    before = ferplus.key(source, "majority", "label.csv")
+    (tmp_path / "pose_lists").mkdir()
+    (tmp_path / "pose_lists" / ferplus.POSE_LISTS["pose_over_30"][0]).write_text("7/fer0032222.jpg\n0/fer0099999.jpg")
+    data = made(tmp_path, source)
+    assert data.manifest["pose_over_30"].tolist() == [False, False, False, True]
+    assert "pose_over_45" not in data.manifest
+    notes = "\n".join(data.card["notes"])
+    assert "pose_over_30: 2 entries (1170 published), 1 without a test image" in notes
+    assert "pose_over_45: no list file" in notes
+    assert ferplus.key(source, "majority", "label.csv") != before
+
+
+def test_quirks_of_the_label_files(tmp_path: Path) -> None:
+    files = ferplus_files()
+    name = "data/FER2013Train/label.csv"
+    files[name] = files[name].replace(b"\n", b"\r\n\r\n") + b"\n\n"
+    lines = files["fer2013new.csv"].decode().splitlines()
+    first = next(line for line in lines if "fer0000000" in line)
+    files["fer2013new.csv"] = "\n".join([*lines, first.replace(",8,1,", ",1,8,")]).encode()  # named twice: the last
+    source = ferplus_folder(tmp_path, files)
+    old, new = (ferplus.read_votes(source, labels) for labels in ferplus.LABEL_FILES)
+    assert len(old) == 8 and len(new) == 8
+    both = ferplus.disagreements(old, new)
+    assert both["sample"].tolist() == ["fer0000000"]
+    assert (both["neutral_1"].item(), both["neutral_2"].item()) == (8, 1)
+
+
+# --- broken trees -----------------------------------------------------------------------------------------
+
+
+def changed(name: str, data: bytes | Callable[[bytes], bytes] | None) -> Callable[[Files], None]:
+    def change(files: Files) -> None:
+        if data is None:
+            del files[name]
+        else:
+            files[name] = data(files[name]) if callable(data) else data
+
+    return change
+
+
+TRAIN = "data/FER2013Train"
+PICTURE, LABELS, NEW = f"{TRAIN}/fer0000001.png", f"{TRAIN}/label.csv", "fer2013new.csv"
+BROKEN: dict[str, tuple[Callable[[Files], None], str]] = {
+    "cut picture": (changed(PICTURE, lambda d: d[:60]), "fer0000001.png is no readable"),
+    "text as picture": (changed(PICTURE, b"hello"), "fer0000001.png is no readable"),
+    "empty picture": (changed(PICTURE, b""), "fer0000001.png is no readable"),
+    "wrong size": (changed(PICTURE, png(size=50)), "50 x 50 pixels, not 48 x 48"),
+    "missing picture": (changed(PICTURE, None), "1 labelled images are missing, first fer0000001"),
+    "nine counts": (changed(LABELS, lambda d: d.replace(b"0,9,0,0,0,0,0,0,1,0", b"0,9")), "label.csv, line 2"),
+    "no number": (changed(LABELS, lambda d: d.replace(b",10", b",ten")), "label.csv, line 4"),
+    "a header": (changed(LABELS, lambda d: b"name,box,neutral\n" + d), "label.csv, line 1"),
+    "old line ends": (changed(LABELS, lambda d: d.replace(b"\n", b"\r")), "FER2013Train/label.csv"),
+    "named twice": (changed(LABELS, lambda d: d + b"\n" + d), "names fer0000000 twice"),
+}
+BROKEN_NEW: dict[str, tuple[Callable[[Files], None], str]] = {
+    "lost columns": (changed(NEW, lambda d: d.replace(b"contempt,unknown", b"a,b")), "no column contempt, unknown"),
+    "strange usage": (changed(NEW, lambda d: d.replace(b"PublicTest", b"Public")), "fer2013new.csv, line 7"),
+    "short row": (changed(NEW, lambda d: d[:-4]), "fer2013new.csv, line 10"),
+    "empty file": (changed(NEW, b""), "no column Usage, Image name"),
+    "no label file": (changed(NEW, None), "holds no fer2013new.csv"),
+}
+
+
+@pytest.mark.parametrize("name", [*BROKEN, *BROKEN_NEW])
+def test_broken_trees(name: str, tmp_path: Path, command: Command) -> None:
+    change, message = (BROKEN | BROKEN_NEW)[name]
+    labels = "fer2013new.csv" if name in BROKEN_NEW else "label.csv"
+    files = ferplus_files()
+    change(files)
+    ferplus_folder(tmp_path / "data", files)
+    assert message in command.bad("data", "prepare", "ferplus", "--labels", labels)
+    assert not [path for path in (tmp_path / "prepared").iterdir() if path.suffix != ".lock"], "nothing half-written"
+
+
+def test_nobody_has_a_label(tmp_path: Path) -> None:
+    files = {name: data for name, data in ferplus_files().items() if "Train" in name}
+    files[f"{TRAIN}/label.csv"] = b'fer0000003.png,"(0, 0, 48, 48)",0,0,0,0,0,0,0,0,0,10'
+    with pytest.raises(DataError, match="no image to write"):
+        made(tmp_path, ferplus_folder(tmp_path, files))
+
+
+def test_an_empty_split_stops_a_training_in_words(tmp_path: Path, command: Command) -> None:
+    ferplus_folder(tmp_path / "data", {k: v for k, v in ferplus_files().items() if "FER2013Test" not in k})
+    assert "test: 0 images, published 3137" in "\n".join(command.good("data", "prepare", "ferplus"))
+    message = command.bad("train", "lan", "--dataset", "ferplus", "--records", tmp_path / "records")
+    assert "the part 'test' is empty" in message
+
+
+def test_unknown_rule_and_label_file(tmp_path: Path) -> None:
+    source = ferplus_folder(tmp_path)
+    with pytest.raises(ParameterError, match=r"no label rule 'mode'(.|\n)*majority, plurality"):
+        made(tmp_path, source, rule="mode")
+    with pytest.raises(ParameterError, match=r"no label file 'votes.csv'(.|\n)*label.csv, fer2013new.csv"):
+        made(tmp_path, source, labels="votes.csv")
+
+
+def test_where_it_lies(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"neither ferplus.tar.gz nor a folder"):
+        ferplus.find_source(tmp_path)
+    folder = ferplus_folder(tmp_path)
+    assert ferplus.find_source(tmp_path) == ferplus.find_source(folder) == folder
+    archive = ferplus_archive(tmp_path / "other")
+    assert ferplus.find_source(tmp_path / "other") == ferplus.find_source(archive) == archive
+
+
+def test_links_and_paths_outside_are_ignored(tmp_path: Path) -> None:
+    secret = tmp_path / "fer0000001.png"
+    secret.write_bytes(png(200))
+    link = tarfile.TarInfo(f"{TRAIN}/fer0000001.png")
+    link.type, link.linkname = tarfile.SYMTYPE, str(secret)
+    hard = tarfile.TarInfo(f"{TRAIN}/fer0000000.png")
+    hard.type, hard.linkname = tarfile.LNKTYPE, "../fer0000001.png"
+    pipe = tarfile.TarInfo(f"{TRAIN}/fer0000002.png")
+    pipe.type = tarfile.FIFOTYPE
+    files = ferplus_files() | {"../../outside.png": png(1), "/outside.png": png(1)}
+    expected = made(tmp_path / "plain", ferplus_archive(tmp_path / "plain"))
+    before = set(tmp_path.parent.iterdir())
+    data = made(tmp_path / "made", ferplus_archive(tmp_path / "data", files, [link, hard, pipe]))
+    assert np.array_equal(data.images, expected.images), "what links point to is not read"
+    assert set(tmp_path.parent.iterdir()) == before and not Path("/outside.png").exists()
+    assert not list((tmp_path / "data").glob("*.png"))
+
+    folder = ferplus_folder(tmp_path / "linked")
+    (folder / TRAIN / "fer0000001.png").unlink()
+    (folder / TRAIN / "fer0000001.png").symlink_to(secret)
+    with pytest.raises(DataError, match="1 labelled images are missing"):
+        made(tmp_path / "made", folder)
+
+
+def test_broken_archives(tmp_path: Path) -> None:
+    whole = ferplus_archive(tmp_path).read_bytes()
+    half, scratched, other = tmp_path / "half.tar.gz", tmp_path / "scratched.tar.gz", tmp_path / "notes.txt"
+    half.write_bytes(whole[: len(whole) // 2])
+    middle = len(whole) // 2
+    scratched.write_bytes(whole[:middle] + bytes(b ^ 0x5A for b in whole[middle : middle + 60]) + whole[middle + 60 :])
+    other.write_text("no archive")
+    for path in (half, scratched, other):
+        with pytest.raises(DataError, match=path.name):
+            made(tmp_path / "made", path)
+        assert not (tmp_path / "made" / "prepared").exists()
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_damaged_bytes_never_end_in_another_error(data: st.DataObject) -> None:
+    good = png()
+    place = data.draw(st.integers(0, len(good) - 1))
+    other = data.draw(st.binary(max_size=8))
+    bad = data.draw(st.sampled_from([good[:place] + other + good[place + len(other) :], good[:place], other]))
+    try:
+        assert ferplus.decode(bad, "x.png").shape == (48, 48)
+    except DataError as error:
+        assert "x.png" in str(error)
+
+
+def test_a_picture_that_claims_to_be_huge() -> None:
+    header = (60000).to_bytes(4) * 2 + bytes([8, 0, 0, 0, 0])
+    chunk = b"\0\0\0\r" + b"IHDR" + header + zlib.crc32(b"IHDR" + header).to_bytes(4)
+    with pytest.raises(DataError, match=r"x\.png"):
+        ferplus.decode(png()[:8] + chunk + png()[33:], "x.png")
+
+
+fields = st.sampled_from(
+    ["fer0000000.png", '"(0, 0, 48, 48)"', '"', "0", "10", "-1", "²", "\r", "\n", "\0", ",", "x" * 200]
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.one_of(st.lists(fields, max_size=30).map(",".join).map(str.encode), st.binary(max_size=60)))
+def test_damaged_labels_never_end_in_another_error(text: bytes) -> None:
+    head = ("Usage,Image name," + ",".join(ferplus.VOTES) + "\n").encode()
+    for labels, files in (
+        ("label.csv", {f"{TRAIN}/label.csv": text}),
+        ("fer2013new.csv", {"fer2013new.csv": head + text}),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            source = ferplus_folder(Path(folder), files | {f"{TRAIN}/fer0000000.png": b""})
+            try:
+                ferplus.read_votes(source, labels)
+            except DataError as error:
+                assert labels in str(error)
+
+
+# --- check ------------------------------------------------------------------------------------------------
+
+
+def test_check_names_every_problem(tmp_path: Path, command: Command) -> None:
+    files = ferplus_files()
+    files[f"{TRAIN}/fer0000002.png"] = files[f"{TRAIN}/fer0000001.png"]
+    files[f"{TRAIN}/fer0000003.png"] = png(0)[:40]
+    files["data/FER2013Test/fer0099999.png"] = png(3)
+    del files["data/FER2013Test/fer0032223.png"]
+    dark = io.BytesIO()
+    Image.new("L", (48, 48), 2).save(dark, "PNG")
+    files["data/FER2013Valid/fer0028710.png"] = dark.getvalue()
+    source = ferplus_folder(tmp_path / "data", files)
+    report = check(source)
+    problems = "\n".join(report.problems)
+    for text in (
+        "majority rule on label.csv: 2 train images, published 25045",
+        "give different votes to 0 images",
+        "1 broken pictures: data/FER2013Train/fer0000003.png",
+        "1 nearly black pictures: fer0028710",
+        "1 pictures with the same pixels as another: fer0000002 = fer0000001",
+        "1 pictures without a label: data/FER2013Test/fer0099999.png",
+        "1 labels without a picture: fer0032223",
+        "the list of pose_over_30 is not at pose_lists/",
+    ):
+        assert text in problems
+    assert report.tables["majority rule on label.csv: images by split and class"].loc["train", "neutral"] == 1
+    text = "\n".join(command.good("data", "check", tmp_path / "data"))
+    assert all(problem in text for problem in report.problems)
+
+
+def test_check_refuses_what_has_no_labels(tmp_path: Path, command: Command) -> None:
+    ferplus_folder(tmp_path, {f"{TRAIN}/fer0000000.png": png()})
+    assert "holds no label file" in command.bad("data", "check", tmp_path)
+    assert "no tar archive" in command.bad("data", "check", __file__)
+
+
+# --- the real files ---------------------------------------------------------------------------------------
+
+REAL = data_root()
+HAS_IMAGES = REAL is not None and ((REAL / "ferplus.tar.gz").is_file() or (REAL / "ferplus").is_dir())
+needs_ferplus = pytest.mark.skipif(not HAS_IMAGES, reason="needs the real FERPlus (FERCORE_DATA)")
+TEST_LIST = "FERplus_dir_dlib_ferplus_val_center_crop_range"
+
+
+@pytest.fixture(scope="module")
+def votes() -> dict[str, pd.DataFrame]:
+    source = ferplus.find_source(REAL)
+    return {labels: ferplus.read_votes(source, labels) for labels in ferplus.LABEL_FILES}
+
+
+@pytest.mark.ferplus
+@needs_ferplus
+@pytest.mark.parametrize("pair", list(ferplus.PUBLISHED), ids=" on ".join)
+def test_published_counts(pair: tuple[str, str], votes: dict[str, pd.DataFrame]) -> None:
+    rule, labels = pair
+    table = votes[labels]
+    kept = table["split"][ferplus.RULES[rule](table[list(ferplus.VOTES)].to_numpy()) >= 0]
+    assert kept.value_counts().to_dict() == ferplus.PUBLISHED[pair]
+    assert {"train": 25045, "validation": 3191, "test": 3137} in ferplus.PUBLISHED.values()
+
+
+@pytest.mark.ferplus
+@needs_ferplus
+def test_the_two_label_files_disagree(votes: dict[str, pd.DataFrame]) -> None:
+    assert len(ferplus.disagreements(*votes.values())) == 1602
+
+
+@pytest.mark.ferplus
+@needs_ferplus
+def test_published_pose_subsets_and_test_labels(votes: dict[str, pd.DataFrame]) -> None:
+    lists = REAL / "pose_lists"
+    table = votes["label.csv"]
+    answer = ferplus.majority(table[list(ferplus.VOTES)].to_numpy())
+    label_of = {s: k for s, k, split in zip(table["sample"], answer, table["split"], strict=True) if split == "test"}
+    for name, entries in ferplus.POSE_LISTS.values():
+        found = {entry.sample: entry.label for entry in read_list(lists / name)}
+        assert len(found) == entries and found.keys() <= {s for s, k in label_of.items() if k >= 0}
+        assert all(EXPRESSIONS[label_of[sample]] == label for sample, label in found.items())
+    lines = (lists / f"{TEST_LIST}_list.txt").read_text().splitlines()  # 7/fer0032220 6
+    names = [line.split()[0].partition("/")[2] for line in lines]
+    labels = [int(word) for word in (lists / f"{TEST_LIST}_label.txt").read_text().split()]
+    assert len(names) == len(labels) == 3137
+    assert [label_of[name] for name in names] == labels
