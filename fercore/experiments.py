@@ -75,7 +75,7 @@ def run(recipe: Recipe, root: Path | None = None) -> records.Record:
 def _train(recipe: Recipe, data: Prepared, key: str, root: Path) -> records.Record:
     started, clock = datetime.now(UTC), time.perf_counter()
     module = paper(recipe.paper)
-    code = code_of(recipe)  # now, not at the end: the files may be edited meanwhile
+    code, commit = code_of(recipe), provenance.commit()  # now, not at the end: files may be edited meanwhile
     parts = {k: thinned(v, recipe) for k, v in protocols.split(data.manifest, recipe.protocol, recipe.fold).items()}
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
     history: dict[str, list[dict[str, float]]] = {}
@@ -107,7 +107,7 @@ def _train(recipe: Recipe, data: Prepared, key: str, root: Path) -> records.Reco
         command=command(recipe),
         versions=provenance.versions(),
         machine=provenance.machine(),
-        commit=provenance.commit(),
+        commit=commit,
     )
     record = records.write(record, arrays, root)
     save_weights(network, record.folder / "model.safetensors", data.classes)

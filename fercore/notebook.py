@@ -108,8 +108,12 @@ def how_to_get(dataset: str) -> HTML:
 
 
 def reference(**recipe: Any) -> list[records.Record]:
-    """The committed reference records with these recipe values; see :func:`fercore.records.find`."""
-    return records.find(**recipe)
+    """The committed reference records with these recipe values; see :func:`fercore.records.find`. None is an error."""
+    found = records.find(**recipe)
+    if not found:
+        wanted = ", ".join(f"{name} {value}" for name, value in recipe.items())
+        raise RecordError(f"book/records holds no reference record of {wanted}.", do="restore it from the repository")
+    return found
 
 
 def accuracy_rows(

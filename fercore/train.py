@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,11 +22,11 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from fercore.data.augment import augment, normalise
 from fercore.data.prepared import Prepared
 from fercore.errors import FercoreError
+from fercore.progress import progress
 from fercore.recipe import Recipe
 
 
@@ -35,12 +34,6 @@ def seed_for(recipe: Recipe, epoch: int) -> int:
     """The seed of everything random in one epoch; the same for all methods, which so see the same batches."""
     text = f"{recipe.seed} {recipe.fold} {recipe.epochs} {epoch}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
-
-
-def progress(steps: Iterable[Any], title: str, total: int | None = None) -> Iterable[Any]:
-    """A progress bar on a terminal and in a notebook; ``FERCORE_PROGRESS=0`` turns it off."""
-    shown = os.environ.get("FERCORE_PROGRESS", "1") != "0" and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-    return tqdm(steps, desc=title, total=total, disable=not shown, leave=False, mininterval=1.0)
 
 
 class Batches:
