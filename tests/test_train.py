@@ -1,0 +1,439 @@
+"""Training: it learns, the same seed gives the same bits, and no interruption changes the result."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import CLASSES, Command, manifest, write_prepared
+from torch import Tensor, nn
+
+from fercore import experiments, records, train
+from fercore.data import catalogue, protocols
+from fercore.data.augment import augment, erase, normalise
+from fercore.data.prepared import Prepared, open_prepared
+from fercore.errors import FercoreError, RecordError
+from fercore.papers import lan
+
+SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "cluster_sample": 32, "epochs": 3}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Runs that are compared bit by bit, also with those of another process, use as many threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return open_prepared(write_prepared(tmp_path_factory.mktemp("data") / "stripes", manifest(12, 2)))
+
+
+def small(**changes: Any) -> lan.LANRecipe:
+    return lan.recipe("smoke", backbone_epochs=0, **(SMALL | changes))
+
+
+def fit(
+    recipe: lan.LANRecipe, data: Prepared, folder: Path, **options: Any
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """A run as :mod:`fercore.experiments` starts it."""
+    torch.manual_seed(recipe.seed)
+    network = lan.model(recipe, len(data.classes))
+    loss = options.pop("criterion", None) or lan.criterion(recipe, network)
+    rows = protocols.split(data.manifest, recipe.protocol, recipe.fold)
+    options.setdefault("refresh", lambda *words: lan.refresh(recipe, *words))
+    return train.fit(recipe, network, loss, data, rows, folder, **options)
+
+
+def bits(run: tuple[nn.Module, list[dict[str, float]]]) -> tuple[list[dict[str, float]], list[bytes]]:
+    """History without its seconds, and weights, to be compared for equality."""
+    network, history = run
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+    return rows, [value.numpy().tobytes() for value in network.state_dict().values()]
+
+
+# --- learning and repeating -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["resnet18", "lan"])
+def test_it_learns(method: str, data: Prepared, tmp_path: Path) -> None:
+    recipe = small(method=method, epochs=5, learning_rate=0.05)
+    network, history = fit(recipe, data, tmp_path)
+    rows = protocols.split(data.manifest, recipe.protocol)["test"]
+    probabilities = train.predict(network, train.Batches(data, rows, 16, 5, "cpu"))
+    assert probabilities.shape == (len(rows), 3) and np.allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert (probabilities.argmax(1) == data.labels()[rows]).mean() > 0.65, "chance is a third"
+    assert history[-1]["train_cross_entropy"] < history[0]["train_cross_entropy"]
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
+    terms = [name for name in history[0] if name.startswith("train_") and name != "train_loss"]
+    assert terms == (["train_cross_entropy"] if method == "resnet18" else ["train_cross_entropy", "train_map"])
+    assert all(row["train_loss"] == pytest.approx(sum(row[name] for name in terms)) for row in history)
+    assert not network.training
+
+
+def test_the_best_epoch_is_kept(data: Prepared, tmp_path: Path) -> None:
+    recipe = small(method="resnet18", epochs=4, learning_rate=0.3)
+    network, history = fit(recipe, data, tmp_path)
+    rows = protocols.split(data.manifest, recipe.protocol)["validation"]
+    right = train.predict(network, train.Batches(data, rows, 16, 256, "cpu")).argmax(1) == data.labels()[rows]
+    assert right.mean() == max(row["validation_accuracy"] for row in history)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_same_seed_same_bits(average: float, data: Prepared, tmp_path: Path) -> None:
+    recipe = small(average=average, epochs=2, small_epochs=1)
+    first = bits(fit(recipe, data, tmp_path / "a"))
+    assert bits(fit(recipe, data, tmp_path / "b")) == first
+    assert bits(fit(recipe.but(seed=1), data, tmp_path / "c")) != first
+
+
+def test_methods_see_the_same_batches(data: Prepared, tmp_path: Path) -> None:
+    seen: dict[str, list[list[int]]] = {}
+    for method in ("resnet18", "lan"):
+        recipe = small(method=method, epochs=2)
+        torch.manual_seed(0)
+        criterion = lan.criterion(recipe, lan.model(recipe, 3))
+        seen[method] = []
+        inside = criterion.forward
+
+        def forward(output: Any, batch: dict[str, Tensor], rows: Any = seen[method], inside: Any = inside) -> Any:
+            rows.append(batch["rows"].tolist())
+            return inside(output, batch)
+
+        criterion.forward = forward
+        fit(recipe, data, tmp_path / method, criterion=criterion)
+    assert seen["resnet18"] == seen["lan"]
+    half = len(seen["lan"]) // 2
+    assert seen["lan"][:half] != seen["lan"][half:], "another order each epoch"
+
+
+# --- interruptions ----------------------------------------------------------------------------------------
+
+
+def stop_at(epoch: int, recipe: lan.LANRecipe) -> Callable[..., bool]:
+    def refresh(now: int, *words: Any) -> bool:
+        if now == epoch:
+            raise KeyboardInterrupt
+        return lan.refresh(recipe, now, *words)
+
+    return refresh
+
+
+@pytest.mark.parametrize(("average", "epoch"), [(0.0, 1), (0.9, 2)])
+def test_interrupted_and_resumed_is_the_same_run(average: float, epoch: int, data: Prepared, tmp_path: Path) -> None:
+    recipe = small(average=average, small_epochs=1)
+    whole = bits(fit(recipe, data, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, data, tmp_path / "cut", refresh=stop_at(epoch, recipe))
+    (tmp_path / "cut" / "checkpoint.123.partial").write_bytes(b"half")
+    started: list[int] = []
+
+    def refresh(now: int, *words: Any) -> bool:
+        started.append(now)
+        return lan.refresh(recipe, now, *words)
+
+    assert bits(fit(recipe, data, tmp_path / "cut", refresh=refresh)) == whole
+    assert started == list(range(epoch, 3))
+    assert bits(fit(recipe, data, tmp_path / "cut", refresh=stop_at(0, recipe))) == whole, "nothing is left to do"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+import test_train as t
+from fercore.data.prepared import open_prepared
+
+recipe = t.small()
+def refresh(epoch, *words):
+    if epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return t.lan.refresh(recipe, epoch, *words)
+t.fit(recipe, open_prepared(sys.argv[2]), Path(sys.argv[3]), refresh=refresh)
+"""
+
+
+def test_killed_and_resumed_is_the_same_run(data: Prepared, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", KILLED, Path(__file__).parent, data.path, tmp_path / "cut"]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["checkpoint.pt"]
+    assert bits(fit(small(), data, tmp_path / "cut")) == bits(fit(small(), data, tmp_path / "whole"))
+
+
+def test_a_checkpoint_of_another_recipe_is_not_used(data: Prepared, tmp_path: Path) -> None:
+    fit(small(epochs=1), data, tmp_path / "a")
+    assert bits(fit(small(epochs=1, seed=1), data, tmp_path / "a")) == bits(
+        fit(small(epochs=1, seed=1), data, tmp_path / "b")
+    )
+
+
+def test_a_broken_checkpoint_is_named(data: Prepared, tmp_path: Path) -> None:
+    fit(small(epochs=1), data, tmp_path)
+    file = tmp_path / "checkpoint.pt"
+    for damage in (lambda: os.truncate(file, 100), lambda: file.write_bytes(b""), lambda: file.write_text("hello")):
+        damage()
+        with pytest.raises(FercoreError, match=r"checkpoint.pt can't be read(.|\n)*What to do: delete it"):
+            fit(small(epochs=1), data, tmp_path)
+
+
+def test_full_disk_keeps_the_checkpoint_before(data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = bits(fit(small(), data, tmp_path / "whole"))
+    save = torch.save
+
+    def full(content: dict[str, Any], path: Path) -> None:
+        if len(content["history"]) > 1:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FercoreError, match=r"can't be written .*No space left(.|\n)*goes on from there"):
+        fit(small(), data, tmp_path / "cut")
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["checkpoint.pt"]
+    assert bits(fit(small(), data, tmp_path / "cut")) == whole
+
+
+def test_a_loss_that_is_no_number(data: Prepared, tmp_path: Path) -> None:
+    with pytest.raises(FercoreError, match=r"loss of lan became (nan|inf)(.|\n)*lower learning_rate"):
+        fit(small(learning_rate=1e12, warmup=0.0), data, tmp_path)
+
+
+# --- the pieces -------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5000), st.floats(0, 1))
+def test_rate_rises_to_one_and_falls_to_zero(total: int, warmup: float) -> None:
+    rates = [train.rate(step, total, warmup) for step in {0, total // 3, total // 2, total - 1}]
+    assert all(0 <= value <= 1 + 1e-9 for value in rates)
+
+
+def test_rate_by_hand() -> None:
+    rates = [train.rate(step, 10, 0.2) for step in range(10)]
+    assert rates[:2] == [0.5, 1.0] and rates[-1] == pytest.approx(0) and rates[5] == pytest.approx(0.5)
+    assert rates[1:] == sorted(rates[1:], reverse=True) and len(set(rates[1:])) == 9
+    assert train.rate(9, 10, 1.0) == 1 and train.rate(0, 1000, 0.0) == pytest.approx(1, abs=1e-4)
+
+
+def test_predictions_come_in_the_order_of_the_rows(data: Prepared) -> None:
+    recipe = small(method="resnet18")
+    network = lan.model(recipe, 3)
+    rows = np.array([40, 3, 17, 5, 60, 61, 2])
+    found = train.predict(network, train.Batches(data, rows, 16, 3, "cpu"))
+    for row, probabilities in zip(rows, found, strict=True):
+        image = normalise(torch.from_numpy(np.array(data.images[[row]])), 16)
+        with torch.no_grad():
+            expected = network(image).logits.softmax(1)[0]
+        assert probabilities == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_batches_hold_every_row_once_a_pass(data: Prepared) -> None:
+    batches = train.Batches(data, np.arange(5, 38), 24, 16, "cpu")
+    recipe = small(batch_size=16)
+    torch.manual_seed(0)
+    drawn = list(batches.shuffled(recipe, 16))
+    assert sum(len(batch["rows"]) for batch in drawn) == 32, "the last batch of one is left out"
+    assert len(set(torch.cat([batch["rows"] for batch in drawn]).tolist())) == 32
+    for batch in batches:
+        assert batch["images"].shape == (len(batch["rows"]), 3, 24, 24)
+        assert batch["labels"].tolist() == data.labels()[batch["rows"].numpy()].tolist()
+    torch.manual_seed(0)
+    shares = [[b["rows"] for b in batches.shuffled(recipe, 16, k, 2)] for k in (0, 1)]
+    torch.manual_seed(0)
+    again = [b["rows"] for b in batches.shuffled(recipe, 16, 0, 2)]
+    assert all(map(torch.equal, shares[0], again))
+
+
+def test_thinned_rows_are_a_seeded_subset() -> None:
+    rows = np.arange(100, 200)
+    assert experiments.thinned(rows, small(images=0)) is rows and experiments.thinned(rows, small(images=100)) is rows
+    first = experiments.thinned(rows, small(images=30))
+    assert len(set(first)) == 30 and set(first) <= set(rows) and (np.diff(first) > 0).all()
+    assert np.array_equal(first, experiments.thinned(rows, small(images=30)))
+    assert not np.array_equal(first, experiments.thinned(rows, small(images=30, seed=1)))
+
+
+def test_augmentation_changes_what_it_says() -> None:
+    x = torch.randn(64, 3, 16, 16)
+    off = {"flip": False, "rotation": 0, "shift": 0, "zoom": 0, "contrast": 0, "erase": 0}
+    assert augment(x, small(**off)) is x
+    mirrored = augment(x, small(**(off | {"flip": True})))
+    turned = [bool(torch.allclose(a, b.flip(2), atol=1e-4)) for a, b in zip(mirrored, x, strict=True)]
+    same = [bool(torch.allclose(a, b, atol=1e-4)) for a, b in zip(mirrored, x, strict=True)]
+    assert 16 < sum(turned) < 48 and sum(turned) + sum(same) == 64
+    holes = (erase(x, 1.0) != x).any(1).flatten(1).float().mean(1)
+    assert holes.mean() > 0 and holes.max() <= 0.25 and torch.equal(erase(x, 0.0), x)
+    brighter = augment(x, small(**(off | {"contrast": 0.3})))
+    assert brighter.std((1, 2, 3)).div(x.std((1, 2, 3))).log().abs().max() < 0.31
+    assert augment(x, small()).shape == x.shape and augment(x, small()).isfinite().all()
+
+
+# --- from the command line to a record --------------------------------------------------------------------
+
+SETTINGS = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+WORDS = ("train", "lan", "--preset", "smoke", "--set", "backbone_epochs=1", *SETTINGS, "--set", "epochs=2")
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    monkeypatch.setenv("FERCORE_RECORDS", str(tmp_path / "records"))
+    stripes = catalogue.Entry("Stripes", False, lambda preset: "stripes", lambda target, _: write_prepared(target))
+    monkeypatch.setitem(catalogue.DATASETS, "kdef-twin", stripes)
+    return Command(monkeypatch, capsys)
+
+
+def test_train_writes_a_record_and_finds_it_again(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = command.good(*WORDS)
+    record = records.read(lines[-1])
+    assert record.folder.parent == tmp_path / "records" and lines[-2].startswith("test ")
+    assert record.recipe["epochs"] == 2 and record.classes == list(CLASSES)
+    assert {stage: len(rows) for stage, rows in record.history.items()} == {"backbone": 1, "method": 2}
+    assert record.metrics["test"]["interval_over"] == "subjects"
+    numbers = record.metrics["test"]
+    assert numbers["accuracy_low"] <= numbers["accuracy"] <= numbers["accuracy_high"]
+    arrays = record.arrays()
+    assert not [name for name, value in arrays.items() if value.dtype == object]
+    answers = arrays["probabilities"].astype(float).argmax(1)
+    assert (answers == arrays["labels"]).mean() == pytest.approx(numbers["accuracy"])
+    assert np.trace(arrays["confusion_test"]) == round(numbers["accuracy"] * numbers["images"])
+    assert record.data.images["test"] == len(arrays["samples"]) == numbers["images"]
+
+    recipe = lan.LANRecipe.model_validate(record.recipe)
+    network = lan.model(recipe, 3)
+    train.load_weights(network, record.folder / "model.safetensors")
+    data = catalogue.prepare("kdef-twin")
+    rows = protocols.split(data.manifest, recipe.protocol)["test"]
+    again = train.predict(network, train.Batches(data, rows, 16, 256, "cpu"))
+    assert np.abs(again - arrays["probabilities"]).max() < 1e-3, "the weights are those that were tested"
+    assert not (tmp_path / "records" / ".running" / record.key).exists()
+
+    monkeypatch.setattr(experiments, "_train", lambda *_: pytest.fail("trained again"))
+    assert command.good(*WORDS) == lines
+    assert command.good(*record.command.split()[1:])[-1] == lines[-1], "the record's own command finds it"
+    assert record.name in command.good("records", "list", tmp_path / "records")[0]
+    assert f'"key": "{record.key}"' in "\n".join(command.good("records", "show", lines[-1]))
+
+
+def test_an_interrupted_command_goes_on(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh = lan.refresh
+
+    def stop(recipe: lan.LANRecipe, epoch: int, *words: Any) -> bool:
+        if epoch == 1:
+            raise FercoreError("stopped")
+        return refresh(recipe, epoch, *words)
+
+    monkeypatch.setattr(lan, "refresh", stop)
+    assert "stopped" in command.bad(*WORDS)
+    assert not list((tmp_path / "records").glob("*/record.json"))
+    monkeypatch.setattr(lan, "refresh", refresh)
+    resumed = records.read(command.good(*WORDS)[-1])
+    whole = records.read(command.good(*WORDS, "--records", tmp_path / "other")[-1])
+    assert resumed.key == whole.key and resumed.metrics == whole.metrics
+    assert all(np.array_equal(value, whole.arrays()[name]) for name, value in resumed.arrays().items())
+    weights = [(r.folder / "model.safetensors").read_bytes() for r in (resumed, whole)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("lam",), "no paper 'lam' (did you mean 'lan'?)"),
+        (("lan", "--preset", "smoek"), "did you mean 'smoke'?"),
+        (("lan", "--dataset", "rafdb"), "there are: kdef-twin, ferplus"),
+        (("lan", "--set", "epohcs=2"), "did you mean 'epochs'?"),
+        (("lan", "--set", "epochs=many"), "'epochs' = 'many'"),
+        (("lan", "--set", "epochs"), "'epochs' = None"),
+        (("lan", "--set", "fold=10"), "folds 0 to 9, not 10"),
+        (("lan", "--seed", "-1"), "'seed' = -1"),
+        (("lan", "--set", "width=["), "width=["),
+        (("lan", "--set", "preset=quick"), "preset"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], message: str, command: Command) -> None:
+    assert message in command.bad("train", *words)
+
+
+# --- records ----------------------------------------------------------------------------------------------
+
+
+def record_of(key: str = "0123456789", **recipe: Any) -> records.Record:
+    note = records.DataNote(name="kdef-twin", title="t", real=False, hash="h", made={}, images={"test": 2})
+    return records.Record(
+        key=key, recipe=small(**recipe).model_dump(), classes=list(CLASSES), data=note, code="c",
+        metrics={"test": {"accuracy": 0.5}}, history={"method": [{"epoch": 1.0}]}, model={}, seconds=1.0,
+        peak_memory=1, started="now", command="fercore train lan", versions={}, machine={}, commit={},
+    )  # fmt: skip
+
+
+def test_record_round_trip_and_find(tmp_path: Path) -> None:
+    arrays = {"labels": np.arange(2), "samples": np.array(["a", "bc"])}
+    for key, seed in (("aaaa", 0), ("bbbb", 1)):
+        records.write(record_of(key, seed=seed), arrays, tmp_path)
+    first, second = records.find(tmp_path)
+    assert first.model_dump() == record_of("aaaa").model_dump() and first.name.endswith("-f0-s0-aaaa")
+    assert all(np.array_equal(first.arrays()[name], value) for name, value in arrays.items())
+    assert records.find(tmp_path, seed=1, paper="lan") == [second] and not records.find(tmp_path, method="none")
+    assert records.find(tmp_path / "none") == []
+
+
+def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.write(record_of(), {"labels": np.arange(2)}, tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(RecordError, match=r"can't be written(.|\n)*free some space"):
+        records.write(record_of(), {"labels": np.arange(3)}, tmp_path)
+    assert [len(record.arrays()["labels"]) for record in records.find(tmp_path)] == [2]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_broken_records_are_named(tmp_path: Path, command: Command) -> None:
+    with pytest.raises(RecordError, match="is no record"):
+        records.read(tmp_path / "none")
+    folder = records.write(record_of(), {"labels": np.arange(2)}, tmp_path / "store").folder
+    file = folder / "record.json"
+    text = file.read_text()
+    for bad, field in (
+        (text.replace('"seconds":', '"secs":'), "seconds: Field required"),
+        (text.replace('"real": false', '"real": "perhaps"').replace('"real":false', '"real":"perhaps"'), "data.real"),
+        (text[:50], "Invalid JSON"),
+    ):
+        file.write_text(bad)
+        with pytest.raises(RecordError, match=f"record.json(.|\n)*{field}"):
+            records.read(folder)
+        assert field in command.bad("records", "show", folder)
+    file.write_text(text)
+    assert "is no record" in command.bad("records", "show", tmp_path)
+    for damage in (lambda p: os.truncate(p, 40), lambda p: p.write_text("hello"), lambda p: p.unlink()):
+        damage(folder / "arrays.npz")
+        with pytest.raises(RecordError, match=r"arrays\.npz can't be read"):
+            records.read(folder).arrays()
+
+
+def test_nothing_pickled_is_read(tmp_path: Path) -> None:
+    folder = records.write(record_of(), {"labels": np.arange(2)}, tmp_path).folder
+    np.savez(folder / "arrays.npz", labels=np.array([{}], dtype=object))
+    with pytest.raises(RecordError, match=r"arrays\.npz can't be read"):
+        records.read(folder).arrays()
