@@ -1,0 +1,243 @@
+"""What notebooks call: checked parameters, published values, figures that draw what they are given, numbers as CSV."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Iterator
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from fercore import figures, notebook, published
+from fercore.errors import ParameterError
+
+matplotlib.use("Agg")
+PARAMETERS = """preset: str = "smoke"  # smoke | quick | paper
+epochs: int = 2  # how often
+rate: float = 0.1  # step
+flip: bool = True  # mirrored
+seeds: list[int] = [0, 1]  # one run each
+"""
+
+
+@pytest.fixture(autouse=True)
+def closed_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+# --- parameters -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., None]]:
+    """A function that runs cells in a shell, as a kernel would, and then :func:`notebook.check_parameters`."""
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+
+    def cells(*sources: str) -> None:
+        for source in (*sources, "from fercore import notebook\nnotebook.check_parameters()"):
+            done = shell.run_cell(source, store_history=True)
+            done.raise_error()
+
+    yield cells
+    InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize(
+    "injected",
+    ["preset = 'quick'", "epochs = 3\nseeds = [1]", "rate = 1", "rate = 0.5\nflip = False", "preset = 'paper'\n"],
+)
+def test_good_parameters_pass(injected: str, run: Callable[..., None]) -> None:
+    run(PARAMETERS, f"# Parameters\n{injected}\n")
+
+
+def test_nothing_injected_passes(run: Callable[..., None]) -> None:
+    run(PARAMETERS)
+    run("x = 1", "# Parameters of another kind: a comment of the reader's own\ny = 2")
+
+
+@pytest.mark.parametrize(
+    ("injected", "message"),
+    [
+        (
+            "epoch = 3",
+            r"no parameter 'epoch' \(did you mean 'epochs'\?\); there are: preset, epochs, rate, flip, seeds",
+        ),
+        ("preset = 'quick'\nzzz = 1", "no parameter 'zzz'; there are"),
+        ("epochs = 'three'", "'epochs' must be int, but 'three' is str"),
+        ("epochs = 1.5", "'epochs' must be int, but 1.5 is float"),
+        ("epochs = True", "'epochs' must be int, but True is bool"),
+        ("flip = 1", "'flip' must be bool, but 1 is int"),
+        ("seeds = 4", r"'seeds' must be list\[int\], but 4 is int"),
+        ("preset = 3", "'preset' must be str, but 3 is int"),
+        ("preset = 'smoek'", r"no preset 'smoek' \(did you mean 'smoke'\?\)"),
+    ],
+)
+def test_wrong_parameters_stop_the_notebook(injected: str, message: str, run: Callable[..., None]) -> None:
+    with pytest.raises(ParameterError, match=message):
+        run(PARAMETERS, f"# Parameters\n{injected}\n")
+
+
+def test_a_preset_edited_by_hand_is_checked(run: Callable[..., None]) -> None:
+    with pytest.raises(ParameterError, match="no preset 'fast'"):
+        run(PARAMETERS.replace('"smoke"', '"fast"'))
+
+
+def test_outside_a_notebook_there_is_nothing_to_check() -> None:
+    InteractiveShell.clear_instance()
+    notebook.check_parameters()
+
+
+# --- published values -------------------------------------------------------------------------------------
+
+
+def test_published_tables_are_tidy() -> None:
+    table = published.load()
+    assert tuple(table.columns) == published.COLUMNS and len(table) == len(published.load("lan")) > 0
+    assert table["value"].between(0, 100).all() and not table[["table", "row", "column", "metric"]].eq("").any(
+        axis=None
+    )
+    keys = ["paper", "table", "row", "column", "dataset"]
+    assert not table.duplicated(keys).any(), "a number has one address"
+    assert set(table["table"]) >= {"T1", "T2", "T3", "T4", "T5", "T6"}
+
+
+def test_published_values_by_name() -> None:
+    assert published.value("lan", "T3", "LAN") == 88.45
+    assert (
+        published.value("lan", "T3", "ResNet-18")
+        == notebook.published_accuracies("ferplus")["all test images", "ResNet-18"]
+    )
+    assert len(notebook.published_accuracies("ferplus")) == 6 and not notebook.published_accuracies("kdef-twin")
+    with pytest.raises(ParameterError, match="0 published values fit lan T3, row 'LANE'"):
+        published.value("lan", "T3", "LANE")
+    with pytest.raises(ParameterError, match=r"[2-9] published values fit lan T5"):
+        published.value("lan", "T5", "LAN", "> 30")
+
+
+# --- figures ----------------------------------------------------------------------------------------------
+
+CLASSES = ("neutral", "happiness", "surprise")
+
+
+def texts(axes: plt.Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_confusion_matrix_shows_row_percentages() -> None:
+    axes = figures.confusion_matrix(np.array([[3, 1, 0], [0, 5, 0], [0, 0, 0]]), CLASSES, "LAN")
+    values = axes.collections[0].get_array()
+    assert np.ma.filled(values, np.nan)[:2].tolist() == [[75, 25, 0], [0, 100, 0]]
+    assert np.ma.getmaskarray(values)[2].all(), "a class without images stays white"
+    assert texts(axes) == ["75", "25", "0", "0", "100", "0"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["neutral (4)", "happiness (5)", "surprise (0)"]
+    assert (axes.get_title(), axes.get_xlabel()) == ("LAN", "predicted")
+
+
+def test_intervals_draw_every_value_and_every_published_one() -> None:
+    rows = [
+        ("all", "ResNet-18", 80.0, 78.0, 82.0), ("all", "LAN", 83.0, 81.5, 84.0), ("pose > 30°", "LAN", 70.0, 66.0, 75.0),
+    ]  # fmt: skip
+    axes = figures.intervals(rows, {("all", "LAN"): 88.5, ("nowhere", "LAN"): 1.0})
+    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    spans = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert points == [80, 83, 70] and diamonds == [88.5]
+    assert spans == [(78, 82), (81.5, 84), (66, 75)]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["all", "pose > 30°"]
+    heights = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert heights[0] < heights[1] < heights[2] and texts(axes) == ["80.0", "83.0", "70.0"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["ResNet-18, ours", "LAN, ours", "published"]
+
+
+def history(*accuracies: float) -> list[dict[str, float]]:
+    return [{"train_cross_entropy": 1 - a, "validation_accuracy": a} for a in accuracies]
+
+
+def test_training_curves_hold_every_epoch() -> None:
+    runs = {
+        "ResNet-18": {"backbone": history(0.3, 0.5), "method": history(0.6)},
+        "LAN": {"backbone": history(0.3, 0.5), "method": history(0.7)},
+    }
+    left, right = figures.training_curves(runs).axes
+    assert [line.get_ydata().tolist() for line in left.lines[:2]] == [
+        pytest.approx([0.7, 0.5, 0.4]), pytest.approx([0.7, 0.5, 0.3]),
+    ]  # fmt: skip
+    assert [line.get_ydata().tolist() for line in right.lines[:2]] == [
+        pytest.approx([30, 50, 60]), pytest.approx([30, 50, 70]),
+    ]  # fmt: skip
+    assert right.lines[0].get_xdata().tolist() == [1, 2, 3]
+    assert right.lines[2].get_xdata() == [2.5, 2.5], "where the methods part"
+
+
+def test_counts_draw_a_bar_for_every_number() -> None:
+    axes = figures.counts({"train": {"neutral": 5, "fear": 2}, "test": {"neutral": 1, "anger": 3}}, "images")
+    heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
+    assert heights == [[5, 2, 0], [1, 0, 3]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["neutral", "fear", "anger"]
+
+
+def test_image_grid_places_pictures() -> None:
+    pictures = np.arange(2 * 3 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 4, 3)
+    figure = figures.image_grid(pictures, ["a", "b"], ["x", "y", "z"])
+    shown = [axes.images[0].get_array() for axes in figure.axes]
+    assert len(shown) == 6 and all(
+        np.array_equal(a, b) for a, b in zip(shown, pictures.reshape(6, 4, 4, 3), strict=True)
+    )
+    assert [text.get_text() for text in figure.texts] == ["a", "b", "x", "y", "z"]
+    assert len(figures.image_grid([[pictures[0, 0], None], [None, pictures[0, 1]]]).axes) == 2
+    assert len(figures.image_grid(pictures[0]).axes) == 3, "a flat sequence is one row"
+    assert (
+        len(figures.image_grid(pictures[0, ..., 0]).axes) == 3 and len(figures.image_grid(list(pictures[0])).axes) == 3
+    )
+
+
+def test_attention_is_laid_over_the_picture() -> None:
+    images, maps = np.zeros((2, 6, 6, 3), np.uint8), np.zeros((2, 3, 3))
+    maps[1, 0, 2] = 1
+    shown = [axes.images[0].get_array() for axes in figures.attention_over(images, maps, ["a", "b"]).axes]
+    assert len(shown) == 4
+    plain, marked = shown[2], shown[3]
+    assert (marked[:2, 4:] != plain[:2, 4:]).any(-1).all()
+    marked = np.array(marked)
+    marked[:2, 4:] = plain[:2, 4:]
+    assert np.array_equal(marked, plain), "only where the map says"
+
+
+def test_points_on_an_image() -> None:
+    points = np.array([[1.0, 2], [3, 4], [5, 6]])
+    axes = figures.scatter_on_image(np.zeros((8, 8, 3), np.uint8), points, np.array([True, False, True])).axes[0]
+    assert [c.get_offsets().tolist() for c in axes.collections] == [points[[0, 2]].tolist(), points[[1]].tolist()]
+    alone = figures.scatter_on_image(np.zeros((8, 8, 3), np.uint8), points).axes[0]
+    assert len(alone.collections) == 1 and len(alone.collections[0].get_offsets()) == 3
+
+
+# --- tables and links -------------------------------------------------------------------------------------
+
+
+def test_csv_link_holds_the_table() -> None:
+    table = pd.DataFrame({"name": ['ü, "x"', "b"], "value": [0.125, 2.0]})
+    link = notebook.csv_link(table, "a&b.csv")
+    assert 'download="a&amp;b.csv"' in link and "http" not in link
+    data = re.search(r"base64,([^\"]+)", link)[1]
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(base64.b64decode(data))), table)
+
+
+def test_tables_are_the_same_bytes_each_time() -> None:
+    table = pd.DataFrame({"a": [1]})
+    assert notebook.show(table, "A table").data == notebook.show(table, "A table").data
+    assert "A table" in notebook.show(table, "A table").data
+
+
+def test_labels_of_runs() -> None:
+    assert "say nothing about the method" in notebook.what_this_run_is("smoke").data
+    assert "say nothing" not in notebook.what_this_run_is("quick").data
+    assert "get FER2013" in notebook.how_to_get("ferplus").data
+    assert "No record yet" in notebook.how_made([]).data and notebook.accuracy_table([]).empty
