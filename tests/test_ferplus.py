@@ -162,7 +162,7 @@ BROKEN: dict[str, tuple[Callable[[Files], None], str]] = {
     "nine counts": (changed(LABELS, lambda d: d.replace(b"0,9,0,0,0,0,0,0,1,0", b"0,9")), "label.csv, line 2"),
     "no number": (changed(LABELS, lambda d: d.replace(b",10", b",ten")), "label.csv, line 4"),
     "a header": (changed(LABELS, lambda d: b"name,box,neutral\n" + d), "label.csv, line 1"),
-    "old line ends": (changed(LABELS, lambda d: d.replace(b"\n", b"\r")), "FER2013Train/label.csv"),
+    "old line ends": (changed(LABELS, lambda d: d.replace(b"\n", b"\r")), "label.csv is no readable csv"),
     "named twice": (changed(LABELS, lambda d: d + b"\n" + d), "names fer0000000 twice"),
 }
 BROKEN_NEW: dict[str, tuple[Callable[[Files], None], str]] = {
@@ -253,6 +253,23 @@ def test_broken_archives(tmp_path: Path) -> None:
         assert not (tmp_path / "made" / "prepared").exists()
 
 
+def test_a_scratch_anywhere_in_an_archive(tmp_path: Path) -> None:
+    """The archive is as long as the reader's buffer several times over, so that each layer meets the damage."""
+    noise = np.random.default_rng(0).integers(0, 64, (8, 20000), dtype=np.uint8)
+    files = {f"{TRAIN}/fer{k:07d}.png": row.tobytes() for k, row in enumerate(noise)}
+    whole = ferplus_archive(tmp_path, files).read_bytes()
+    refused = 0
+    for place in range(2000, len(whole), 1500):
+        path = tmp_path / "scratched.tar.gz"
+        path.write_bytes(whole[:place] + bytes(range(60, 120)) + whole[place + 60 :])
+        try:
+            assert len(list(ferplus.pictures(path))) <= 8
+        except DataError as error:
+            refused += 1
+            assert "scratched.tar.gz is broken" in str(error)
+    assert refused
+
+
 @settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_damaged_bytes_never_end_in_another_error(data: st.DataObject) -> None:
@@ -263,7 +280,7 @@ def test_damaged_bytes_never_end_in_another_error(data: st.DataObject) -> None:
     try:
         assert ferplus.decode(bad, "x.png").shape == (48, 48)
     except DataError as error:
-        assert "x.png" in str(error)
+        assert "x.png" in str(error) and " at 0x" not in str(error)
 
 
 def test_a_picture_that_claims_to_be_huge() -> None:
@@ -327,7 +344,7 @@ def test_check_names_every_problem(tmp_path: Path, command: Command) -> None:
 
 def test_check_refuses_what_has_no_labels(tmp_path: Path, command: Command) -> None:
     ferplus_folder(tmp_path, {f"{TRAIN}/fer0000000.png": png()})
-    assert "holds no label file" in command.bad("data", "check", tmp_path)
+    assert "holds no label.csv" in command.bad("data", "check", tmp_path)
     assert "no tar archive" in command.bad("data", "check", __file__)
 
 

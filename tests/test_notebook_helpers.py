@@ -142,9 +142,8 @@ def test_confusion_matrix_shows_row_percentages() -> None:
 
 
 def test_intervals_draw_every_value_and_every_published_one() -> None:
-    rows = [
-        ("all", "ResNet-18", 80.0, 78.0, 82.0), ("all", "LAN", 83.0, 81.5, 84.0), ("pose > 30°", "LAN", 70.0, 66.0, 75.0),
-    ]  # fmt: skip
+    first, second = ("all", "ResNet-18", 80.0, 78.0, 82.0), ("all", "LAN", 83.0, 81.5, 84.0)
+    rows = [first, second, ("pose > 30°", "LAN", 70.0, 66.0, 75.0)]
     axes = figures.intervals(rows, {("all", "LAN"): 88.5, ("nowhere", "LAN"): 1.0})
     points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
     spans = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
