@@ -47,7 +47,8 @@ class Recipe(BaseModel):
     stem: Literal["imagenet", "small"] = "imagenet"
     last_stride: Literal[1, 2] = 2
 
-    # Optimisation: SGD with Nesterov momentum, linear warm-up, cosine decay.
+    # Optimisation: linear warm-up, cosine decay; SGD has Nesterov momentum, AdamW its own.
+    optimiser: Literal["sgd", "adamw"] = "sgd"
     epochs: Positive = 1
     batch_size: Positive = 64
     learning_rate: Annotated[float, Field(gt=0)] = 0.1

@@ -112,9 +112,7 @@ def fit(
     device = accelerator.device
     network = network.to(device, memory_format=torch.channels_last)
     criterion = criterion.to(device)
-    optimiser = torch.optim.SGD(
-        _groups(network, recipe), lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
-    )
+    optimiser = make_optimiser(network, recipe)
     wrapped, optimiser = accelerator.prepare(network, optimiser)
     mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
     batches = Batches(data, rows["train"], recipe.image_size, recipe.batch_size, device)
@@ -168,13 +166,16 @@ def fit(
     return network.eval(), history
 
 
-def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weight decay on weights of more than one axis; none on biases and batch norm."""
-    named = [p for p in network.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in named if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in named if p.ndim <= 1], "weight_decay": 0.0},
+def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser; weight decay on weights of more than one axis, none on biases and batch norm."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
 
 
 class _State:
