@@ -1,0 +1,91 @@
+"""Training images a second, here and in a bare PyTorch loop: `python tests/bench/bench_train.py`.
+
+Both sides have the same network, loss, batch size, optimiser and running mean of weights, read the same memory map in
+random order, and call the same `normalise` and `augment`. `fercore.train.fit` does on top what a user gets from it:
+accelerate, a rate that changes every step, named sums of the loss, a finite-loss check, 64 images of validation.
+The data are random pixels in FERPlus's form; the sizes are those of LAN's preset quick. Turn by turn, best of three.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fercore.data.augment import augment, normalise
+from fercore.data.labels import EXPRESSIONS
+from fercore.data.prepared import Prepared, Writer, open_prepared
+from fercore.papers import lan
+from fercore.train import fit
+
+IMAGES, VALIDATION, TURNS = 512, 64, 3
+
+
+def random_data(path: Path) -> Prepared:
+    """Random pixels and labels, 48 x 48."""
+    generator = np.random.default_rng(0)
+    count = IMAGES + VALIDATION
+    manifest = pd.DataFrame({"sample": [f"{k}" for k in range(count)], "subject": "", "source": "random"})
+    manifest["expression"] = generator.choice(EXPRESSIONS, count)
+    manifest["split"] = ["train"] * IMAGES + ["validation"] * VALIDATION
+    with Writer(path, count, 48) as out:
+        out.images[:] = generator.integers(0, 256, out.images.shape, dtype=np.uint8)
+        out.finish(manifest, name="random", title="Random", classes=EXPRESSIONS, licence="none", made={})
+    return open_prepared(path)
+
+
+def ours(recipe: lan.LANRecipe, data: Prepared, folder: Path) -> float:
+    """Images a second in the second epoch of :func:`fercore.train.fit`; the first one warms up."""
+    torch.manual_seed(0)
+    network = lan.model(recipe, len(EXPRESSIONS))
+    rows = {"train": np.arange(IMAGES), "validation": np.arange(IMAGES, IMAGES + VALIDATION)}
+    _, history = fit(recipe, network, lan.criterion(recipe, network), data, rows, folder)
+    return IMAGES / history[1]["seconds"]
+
+
+def bare(recipe: lan.LANRecipe, data: Prepared) -> float:
+    """Images a second in the second epoch of the loop that one would write by hand."""
+    torch.manual_seed(0)
+    network = lan.model(recipe, len(EXPRESSIONS)).to(memory_format=torch.channels_last)
+    criterion = lan.criterion(recipe, network)
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+    )
+    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+    labels = torch.from_numpy(data.labels())
+    for _ in range(2):
+        started = time.perf_counter()
+        network.train()
+        for rows in torch.randperm(IMAGES).split(recipe.batch_size):
+            x = normalise(torch.from_numpy(data.images[rows.numpy()]), recipe.image_size)
+            x = augment(x.contiguous(memory_format=torch.channels_last), recipe)
+            loss = sum(criterion(network(x), {"labels": labels[rows]}).values())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            mean.update_parameters(network)
+        seconds = time.perf_counter() - started
+    return IMAGES / seconds
+
+
+def main() -> None:
+    os.environ["FERCORE_PROGRESS"] = "0"
+    print(f"{'method':>10} {'bare loop, images/s':>20} {'fercore.train, images/s':>24} {'ratio':>6}")
+    with tempfile.TemporaryDirectory() as folder:
+        data = random_data(Path(folder) / "random")
+        for method in ("resnet18", "lan"):
+            recipe = lan.recipe("quick", "ferplus", method=method, epochs=2)
+            turns = [(bare(recipe, data), ours(recipe, data, Path(folder) / f"{method}{k}")) for k in range(TURNS)]
+            theirs, own = (max(values) for values in zip(*turns, strict=True))
+            print(f"{method:>10} {theirs:20.0f} {own:24.0f} {own / theirs:6.2f}")
+    print(f"\n{torch.get_num_threads()} threads; batches of {recipe.batch_size}, 48 x 48 pixels, width {recipe.width}")
+
+
+if __name__ == "__main__":
+    main()
