@@ -50,7 +50,7 @@ class Recipe(BaseModel):
     # Optimisation: linear warm-up, cosine decay; SGD has Nesterov momentum, AdamW its own.
     optimiser: Literal["sgd", "adamw"] = "sgd"
     epochs: Positive = 1
-    batch_size: Positive = 64
+    batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="batch norm needs two")
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4

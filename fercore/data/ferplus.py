@@ -19,6 +19,7 @@ import io
 import os
 import re
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def _files(source: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, b
             for member in archive:
                 if member.isfile() and member.size < 2**24 and wanted(member.name):
                     yield member.name.removeprefix("./"), archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{source} is broken or no tar archive: {error}", do="fetch it again") from error
 
 
@@ -95,16 +96,16 @@ def read_votes(source: Path, labels: str = "label.csv") -> pd.DataFrame:
     """
     if labels not in LABEL_FILES:
         raise ParameterError(f"FERPlus has no label file '{labels}'.", do=f"take one of: {', '.join(LABEL_FILES)}")
-    if labels == "fer2013new.csv":
-        found = list(_files(source, lambda name: name.rpartition("/")[2] == "fer2013new.csv"))
-        frames = [_parse_fer2013new(text, f"{source}:{name}") for name, text in found]
-    else:
-        found = list(_files(source, lambda name: name.endswith("/label.csv")))
-        frames = []
-        for name, text in found:
-            folder = name.split("/")[-2]
-            if folder in FOLDERS:
+    frames = []
+    for name, text in _files(source, lambda name: name.rpartition("/")[2] == labels):
+        folder = name.rpartition("/")[0].rpartition("/")[2]
+        try:
+            if labels == "fer2013new.csv":
+                frames.append(_parse_fer2013new(text, f"{source}:{name}"))
+            elif folder in FOLDERS:
                 frames.append(_parse_label_csv(text, f"{source}:{name}", FOLDERS[folder]))
+        except csv.Error as error:
+            raise DataError(f"{source}:{name} is no readable csv: {error}", do="restore the published file") from error
     if not frames:
         raise DataError(f"{source} holds no {labels}.", do=HOW_TO_GET)
     table = pd.concat(frames, ignore_index=True)

@@ -96,6 +96,9 @@ def open_prepared(path: str | os.PathLike[str]) -> Prepared:
         images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
     except Exception as error:
         raise DataError(f"{path} can't be read: {error}", do=do) from error
+    known = isinstance(card, dict) and {"name", "title", "classes", "made", "notes", "hash"} <= card.keys()
+    if not known:
+        raise DataError(f"{path}/card.json is no data card: name, classes, hash or more are missing.", do=do)
     if card.get("format") != FORMAT:
         raise DataError(f"{path} has format {card.get('format')!r}, this version reads {FORMAT}.", do=do)
     lost = [name for name in REQUIRED if name not in manifest.columns]
