@@ -2,7 +2,7 @@
 
 Both sides have the same network, loss, batch size, optimiser and running mean of weights, read the same memory map in
 random order, and call the same `normalise` and `augment`. `fercore.train.fit` does on top what a user gets from it:
-accelerate, a rate that changes every step, named sums of the loss, a finite-loss check, 64 images of validation.
+accelerate, a rate that changes every step, named sums of the loss, a finite-loss check, 16 images of validation.
 The data are random pixels in FERPlus's form; the sizes are those of LAN's preset quick. Turn by turn, best of three.
 """
 
@@ -24,7 +24,7 @@ from fercore.data.prepared import Prepared, Writer, open_prepared
 from fercore.papers import lan
 from fercore.train import fit
 
-IMAGES, VALIDATION, TURNS = 512, 64, 3
+IMAGES, VALIDATION, TURNS = 512, 16, 3
 
 
 def random_data(path: Path) -> Prepared:
