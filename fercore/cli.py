@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -127,12 +127,9 @@ def train(
     ] = None,
 ) -> None:
     """Train, test once, write a record; prints the record's path last. An interrupted run goes on."""
-    import yaml
-
     from fercore import experiments
 
-    values = dict(text.partition("=")[::2] for text in change or [])
-    fields = {name: yaml.safe_load(value) for name, value in values.items()}
+    fields = dict(_field(text) for text in change or [])
     recipe = experiments.paper(paper).recipe(preset, dataset, seed=seed, **fields)
     say(f"{paper}: {recipe.method} on {dataset}, preset {preset}, seed {seed}")
     record = experiments.run(recipe, records)
@@ -140,6 +137,19 @@ def train(
         low, high = 100 * numbers["accuracy_low"], 100 * numbers["accuracy_high"]
         say(f"{name:<14} {100 * numbers['accuracy']:6.2f} %  [{low:.2f}, {high:.2f}]  of {numbers['images']} images")
     say(str(record.folder))
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """``FIELD=VALUE`` of ``--set``; a value that is no YAML stays text, and the recipe says what it should be."""
+    import yaml
+
+    name, _, value = text.partition("=")
+    if name in ("preset", "dataset", "seed"):
+        raise ParameterError(f"--set {text}: {name} has an option of its own.", do=f"write --{name} {value}")
+    try:
+        return name, yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError):
+        return name, value
 
 
 @records_app.command("list")

@@ -7,6 +7,7 @@ interrupted one goes on from its last complete epoch.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import resource
@@ -109,10 +110,12 @@ def _train(recipe: Recipe, data: Prepared, key: str, root: Path) -> records.Reco
         machine=provenance.machine(),
         commit=commit,
     )
-    record = records.write(record, arrays, root)
-    save_weights(network, record.folder / "model.safetensors", data.classes)
-    if hasattr(loss, "guidance"):
-        save_weights(loss.guidance, record.folder / "guidance.safetensors", data.classes)
+    weights = {"model": network} | ({"guidance": loss.guidance} if hasattr(loss, "guidance") else {})
+    files = {
+        f"{name}.safetensors": functools.partial(save_weights, part, classes=data.classes)
+        for name, part in weights.items()
+    }
+    record = records.write(record, arrays, root, files)
     shutil.rmtree(folder, ignore_errors=True)
     return record
 
@@ -178,7 +181,8 @@ def test(
     probabilities = predict(network, Batches(data, rows, recipe.image_size, 256, device))
     labels, answers = data.labels()[rows], probabilities.argmax(1)
     manifest = data.manifest.iloc[rows]
-    subjects = manifest["subject"].to_numpy() if (manifest["subject"] != "").all() else None
+    known = (manifest["subject"] != "").all() and manifest["subject"].nunique() > 1
+    subjects = manifest["subject"].to_numpy() if known else None
     metrics, arrays = {}, {"labels": labels, "probabilities": probabilities.astype(np.float16)}
     arrays["samples"] = manifest["sample"].to_numpy().astype(str)
     for name, chosen in subsets(data, rows).items():

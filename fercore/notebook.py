@@ -220,6 +220,7 @@ def code(function: Any) -> HTML:
     from fercore.paths import ROOT
     from fercore.provenance import without_docstrings
 
+    function = inspect.unwrap(function)  # not the decorator's file and line
     text, line = inspect.getsourcelines(function)
     file = inspect.getsourcefile(function) or ""
     where = f"{file.removeprefix(f'{ROOT}/')}, line {line}"

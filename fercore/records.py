@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,23 @@ class Record(BaseModel):
         try:
             with np.load(self.folder / "arrays.npz", allow_pickle=False) as file:
                 return dict(file)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # zip, zlib and numpy each raise their own
             raise RecordError(
                 f"{self.folder}/arrays.npz can't be read: {error}", do="run the training again"
             ) from error
 
 
-def write(record: Record, arrays: dict[str, np.ndarray], root: Path | None = None) -> Record:
-    """Write a record under ``root`` (default: the run's own store), aside first, then renamed."""
+def write(
+    record: Record,
+    arrays: dict[str, np.ndarray],
+    root: Path | None = None,
+    files: Mapping[str, Callable[[Path], None]] | None = None,
+) -> Record:
+    """Write a record under ``root`` (default: the run's own store), aside first, then renamed.
+
+    ``files``: further files of the record, such as weights; each function is
+    called with the path to write. They appear with the record or not at all.
+    """
     root = root or records_root()
     target = root / record.name
     aside = root / f".{record.name}.{os.getpid()}.partial"
@@ -88,6 +97,8 @@ def write(record: Record, arrays: dict[str, np.ndarray], root: Path | None = Non
         aside.mkdir(parents=True)
         (aside / "record.json").write_text(record.model_dump_json(indent=1) + "\n")
         np.savez_compressed(aside / "arrays.npz", **arrays)
+        for name, save in (files or {}).items():
+            save(aside / name)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)
     except OSError as error:
@@ -111,7 +122,9 @@ def read(folder: str | os.PathLike[str]) -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise RecordError(f"{folder}/record.json: {where}: {first['msg']}", do="run the training again") from error
+        raise RecordError(
+            f"{folder}/record.json: {where}: {first['msg']}", do="delete that folder and run the training again"
+        ) from error
     record._folder = folder
     return record
 

@@ -107,7 +107,7 @@ def check_ferplus(source: Path) -> Report:
         differing = ferplus.disagreements(*votes.values())
         problems.append(f"label.csv and fer2013new.csv give different votes to {len(differing)} images (known: 1602)")
     if not votes:
-        raise DataError(f"{source} holds no label file of FERPlus.", do=ferplus.HOW_TO_GET)
+        raise DataError(" ".join(dict.fromkeys(problems)), do=ferplus.HOW_TO_GET)
     labelled = next(iter(votes.values()))
     problems += _pictures(source, set(labelled["sample"]))
     test = set(labelled["sample"][labelled["split"] == "test"])

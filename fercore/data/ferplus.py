@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fercore.data import prepared
 from fercore.data.labels import EXPRESSIONS
@@ -191,10 +191,9 @@ def decode(data: bytes, where: str) -> np.ndarray:
                     f"{where} is {picture.size[0]} x {picture.size[1]} pixels, not 48 x 48.", do="restore it"
                 )
             return np.asarray(picture.convert("L"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"{where} is no readable picture: {error}", do="restore it from the published archive"
-        ) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        why = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{where} is no readable picture: {why}", do="restore it from the published archive") from error
 
 
 def prepare(
