@@ -205,9 +205,10 @@ def test_clustering_memory_does_not_grow_with_the_stream() -> None:
         lan.GuidanceMap(9, 256).fit(lambda: stream(count), sample=64, passes=1)
 
     fit(256)  # what the first call of anything needs once
-    features = 8192 * 256 * 9 * 4 / 2**20
-    assert peak_memory(lambda: list(stream(8192))) > 0.8 * features, "the measure sees what is held"
-    quarter, whole = peak_memory(lambda: fit(2048)), peak_memory(lambda: fit(8192))
+    features = 16384 * 256 * 9 * 4 / 2**20
+    # Memory that the allocator kept from before is not seen, so the control asks for two thirds only.
+    assert peak_memory(lambda: list(stream(16384))) > features / 1.5, "the measure sees what is held"
+    quarter, whole = peak_memory(lambda: fit(4096)), peak_memory(lambda: fit(16384))
     assert whole < quarter + 8 and whole < features / 2, f"{quarter:.0f} and {whole:.0f} of {features:.0f} MiB"
 
 

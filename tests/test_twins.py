@@ -211,6 +211,8 @@ def test_an_error_in_a_worker_arrives(tiny):
 @pytest.mark.skipif(os.name == "nt", reason="signals of a terminal")
 def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path):
     code = (
+        # A job in the background of a shell is born deaf to Ctrl-C; this one shall hear it.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from pathlib import Path; from fercore.data import twins; print('started', flush=True);"
         f"twins.prepare(Path({str(tmp_path / 'new')!r}), 'quick', workers=2)"
     )
