@@ -74,13 +74,14 @@ def run(recipe: Recipe, root: Path | None = None) -> records.Record:
 
 
 def _train(recipe: Recipe, data: Prepared, key: str, root: Path) -> records.Record:
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started = datetime.now(UTC)
     module = paper(recipe.paper)
     code, commit = code_of(recipe), provenance.commit()  # now, not at the end: files may be edited meanwhile
     parts = {k: thinned(v, recipe) for k, v in protocols.split(data.manifest, recipe.protocol, recipe.fold).items()}
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
     history: dict[str, list[dict[str, float]]] = {}
     start, history["backbone"], spent = _backbone(recipe, module, data, parts, root, accelerator)
+    clock = time.perf_counter()
 
     set_seed(recipe.seed)
     network = module.model(recipe, len(data.classes))
