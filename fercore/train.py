@@ -137,6 +137,8 @@ def fit(
                 group["lr"] = recipe.learning_rate * rate(epoch * len(batches) + step, total, recipe.warmup)
             terms = criterion(wrapped(batch["images"]), batch)
             loss = torch.stack(list(terms.values())).sum()
+            if not step:
+                first_loss = loss.item()
             optimiser.zero_grad()
             accelerator.backward(loss)
             optimiser.step()
@@ -154,6 +156,7 @@ def fit(
         row = {f"train_{name}": value / len(rows["train"]) for name, value in sums.items()}
         row |= {
             "epoch": epoch + 1,
+            "first_loss": first_loss,  # of the first batch: where two runs that should be equal begin to part
             "validation_accuracy": float(right.mean()),
             "seconds": time.perf_counter() - started,
         }
