@@ -201,13 +201,13 @@ def _nose(a: Array, y: Array) -> tuple[Array, Array, Array, Array]:
     side = 0.40 * bump(a, y, 1.0, -2.4, 0.9, 1.6)
     z = smooth_max(nose + tip, wing, 0.35) - 0.175 + side - 0.55 * nostril
     round_wing = np.hypot(a - 1.22, (y + 3.98) / 0.95) - 0.82
-    z -= 0.22 * np.exp(-((round_wing / 0.16) ** 2)) * smoothstep(0.9, 1.6, a) * smoothstep(-4.9, -4.2, y)
+    z -= 0.15 * np.exp(-((round_wing / 0.20) ** 2)) * smoothstep(0.9, 1.6, a) * smoothstep(-4.9, -4.2, y)
     return nose, wing, nostril, z
 
 
 def _orbits_and_cheeks(a: Array, y: Array, fold: tuple[Array, Array]) -> Array:
     """Depth of eye sockets, brow ridge, cheekbones, cheeks and nasolabial fold."""
-    z = -1.15 * bump(a, y, EYE_X - 0.1, 0.12, 1.75, 1.0) - 0.35 * bump(a, y, EYE_X - 0.1, -1.0, 1.3, 0.5)
+    z = -1.05 * bump(a, y, EYE_X - 0.1, 0.25, 1.75, 1.0) - 0.10 * bump(a, y, EYE_X - 0.1, -1.0, 1.3, 0.5)
     z -= 0.35 * bump(a, y, 1.7, 0.3, 0.8, 0.9)
     ridge = polyline_distance(a, y, [(1.0, 1.75), (2.6, 2.1), (4.4, 1.85), (5.4, 1.0)])[0]
     z += 0.35 * np.exp(-((ridge / 0.75) ** 2)) * smoothstep(-0.2, 1.2, a) + 0.12 * bump(a, y, 0, 2.2, 1.0, 0.8)
@@ -229,7 +229,7 @@ def _lips_and_chin(a: Array, y: Array, below: Array) -> tuple[Array, Array, Arra
     z = bulge + 0.38 * bump(a, y, 0, -6.4, 2.9, 1.7)
     z -= 0.22 * np.exp(-(((y - MOUTH_Y) / 0.13) ** 2)) * smoothstep(1.12, 0.9, a / MOUTH_HALF)
     z -= 0.15 * bump(a, y, MOUTH_HALF + 0.1, MOUTH_Y, 0.45, 0.45)
-    z += -0.13 * bump(a, y, 0, -5.45, 0.26, 0.55) + 0.07 * bump(a, y, 0.45, -5.5, 0.22, 0.6)
+    z += -0.10 * bump(a, y, 0, -5.45, 0.30, 0.55) + 0.04 * bump(a, y, 0.5, -5.5, 0.25, 0.6)
     z += -0.34 * bump(a, y, 0, -8.35, 1.7, 0.42) + 0.35 * bump(a, y, 0, -9.7, 1.5, 0.9)
     return bulge, red, z + 0.1 * bump(a, y, 0.6, -9.9, 0.8, 0.6)
 
@@ -286,11 +286,11 @@ def canonical(density: float = 1.0) -> Anatomy:
     rest[:, 0] -= side * 0.38 * bump(rest[:, 2], y, 3.2, 3.0, 2.6, 2.0) * (a > 4)  # temples
     rest[:, 1] += smoothstep(-5.5, -10.2, y) * np.clip(7.2 - rest[:, 2], 0, 9) * 0.40  # jawline rises to the ear
     seam = 0.13 * smoothstep(0.8, 2.6, a) * smoothstep(4.2, 2.8, a)
-    seam += 0.06 * np.exp(-(((a - 0.6) / 0.6) ** 2)) - 0.06 * np.exp(-((a / 0.25) ** 2))
+    seam += 0.04 * np.exp(-(((a - 0.6) / 0.6) ** 2)) - 0.05 * np.exp(-((a / 0.4) ** 2))
     rest[:, 1] += face * np.exp(-(((y - MOUTH_Y) / 0.7) ** 2)) * seam
 
     # 1 on the lower lip, 0 on the upper; past the corners both blend into a vertical ramp, or the mouth is a hexagon
-    beyond = np.clip(a / (1.06 * MOUTH_HALF), 0, 1) ** 2.2
+    beyond = 1 - (1 - np.clip(a / (1.06 * MOUTH_HALF), 0, 1) ** 2.2) ** 0.72
     lower = (1 - beyond) * grid.below_mouth + beyond * smoothstep(MOUTH_Y + 1.7, MOUTH_Y - 2.0, y)
     anchors = {s: np.array([_nearest(grid, s * EYE_X, h) for h in (1.5, -1.5)]) for s in (RIGHT, LEFT)}
     return Anatomy(

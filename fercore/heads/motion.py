@@ -120,6 +120,7 @@ def _close_lids(c: Anatomy, person: Person, skin: Array, side: int, centre: Arra
     r2 = (lid[:, 0] - centre[0]) ** 2 + (lid[:, 1] - centre[1]) ** 2
     ball = np.where(r2 < reach**2, np.sqrt(np.maximum(reach**2 - r2, 0)), -2.0 * (np.sqrt(r2) - reach))
     ball += centre[2] - 0.07 * smoothstep(-0.5, -1.2, lid[:, 1] - centre[1])
-    laid = smooth_max(lid[:, 2], ball, 0.38) - 0.08
+    soft = 0.38 + 0.55 * smoothstep(-0.3, -1.2, lid[:, 1] - centre[1])  # or the lower lid ends in a bag
+    laid = smooth_max(lid[:, 2], ball, soft) - 0.08
     lid[:, 2] += (laid - lid[:, 2]) * smoothstep(2.9, 2.0, np.abs(x)) * smoothstep(2.2, 1.6, np.abs(y))
     skin[near] = lid

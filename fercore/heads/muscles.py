@@ -71,10 +71,13 @@ def check_action_units(units: Mapping[int, float | tuple[float, float]]) -> dict
 
 
 class _Painter:
-    """Short names for what every muscle needs; all fields are symmetric, because they read the distance a = |x|."""
+    """Short names for what every muscle needs; all fields are symmetric, because they read the distance a from x = 0.
+
+    a is rounded at the midline: with |x| itself, two pulled corners of the mouth would meet in a V.
+    """
 
     def __init__(self, anatomy: Anatomy) -> None:
-        self.anatomy, self.a, self.y, self.face = anatomy, np.abs(anatomy.x), anatomy.y, anatomy.face
+        self.anatomy, self.a, self.y, self.face = anatomy, np.hypot(anatomy.x, 0.7) - 0.09, anatomy.y, anatomy.face
         self.brow = smoothstep(0.35, 1.7, self.y)  # the muscle acts above the lids only
         self.cheek = smoothstep(-0.1, -1.1, self.y)  # ... below them only
         self.upper, self.lower = anatomy.upper_mouth, anatomy.lower_mouth
@@ -130,7 +133,7 @@ def _cheek_and_nose_muscles(p: _Painter) -> tuple[Fields, Fields]:
         + pull((0, -6.3), (0.8, 0.7), (0, 0.25, 0.05), p.upper),
     }
     crows_feet = sum(
-        groove([(4.85, 0.1 + k * 0.12), (5.5, 0.25 + k * 0.5), (6.2, 0.4 + k * 0.95)], 0.12, 0.12) for k in (-1, 0, 1)
+        groove([(4.75, 0.1 + k * 0.15), (5.3, 0.2 + k * 0.45), (6.1, 0.2 + k * 0.95)], 0.11, 0.17) for k in (-1, 0, 1)
     )
     bunny_lines = sum(groove([(0, -0.35 - k), (0.6, -0.5 - k), (1.3, -1.0 - k)], 0.12, 0.12) for k in (0, 0.42, 0.84))
     grooves = {
@@ -148,13 +151,13 @@ def _lip_corner_muscles(p: _Painter) -> tuple[Fields, Fields]:
     moves = {
         12: pull(corner, (1.7, 1.5), (0.95, 0.76, -0.25))
         + pull((1.3, MOUTH_Y + 0.2), (1.2, 0.8), (0.10, 0.18, -0.10), p.upper)
-        + pull((0, MOUTH_Y + 0.2), (1.4, 0.8), (0, 0.20, 0), p.upper)
+        + pull((0, MOUTH_Y + 0.2), (1.6, 0.8), (0, 0.26, 0), p.upper)
         + pull((0, MOUTH_Y - 0.4), (1.6, 0.8), (0, 0.10, 0), p.lower)
         + pull((3.7, -3.6), (1.6, 1.5), (0.2, 0.55, 0.55))
         + pull((0, -6.2), (2.2, 1.7), (0, 0.02, -0.42))  # the whole muzzle, else the philtrum faces down
         + pull((2.8, -5.0), (1.6, 1.2), (0.30, 0.30, 0.14))
         + 0.16 * _thin_lips(p.anatomy),
-        14: pull(corner, (1.0, 0.9), (0.45, 0.12, -0.35)),
+        14: pull(corner, (1.15, 1.0), (0.62, 0.24, -0.36)),
         15: pull((MOUTH_HALF - 0.05, MOUTH_Y - 0.05), (1.25, 1.15), (0.08, -0.95, -0.03))
         + pull((2.9, -8.3), (1.0, 1.0), (0, -0.2, 0.15)),
         20: pull(corner, (1.5, 1.6), (0.95, -0.22, -0.3))
@@ -163,9 +166,11 @@ def _lip_corner_muscles(p: _Painter) -> tuple[Fields, Fields]:
     }
     dimple, rim = (MOUTH_HALF + 0.45, MOUTH_Y), (MOUTH_HALF + 1.1, MOUTH_Y)
     grooves = {
-        12: groove([(1.75, -3.8), (2.3, -4.5), (3.0, -5.4), (3.45, -6.4), (3.5, -7.3)], 0.17, 0.36)
+        12: groove([(1.75, -3.8), (2.3, -4.5), (3.0, -5.4), (3.45, -6.4), (3.5, -7.3)], 0.13, 0.42)
         + dent((MOUTH_HALF + 0.75, MOUTH_Y), (0.35, 0.6), 0.08),
-        14: dent(dimple, (0.28, 0.75), 0.30) - dent(rim, (0.4, 0.8), 0.16),
+        14: dent(dimple, (0.30, 0.75), 0.36)
+        - dent(rim, (0.4, 0.8), 0.16)
+        + groove([(2.2, -4.6), (2.9, -5.5), (3.4, -6.4), (3.5, -7.6)], 0.09, 0.30),
         15: groove([(2.6, -7.0), (2.95, -7.8), (3.0, -8.8)], 0.2, 0.2),
         20: groove([(3.3, -5.6), (3.6, -6.8), (3.5, -8.0)], 0.22, 0.22),
     }
@@ -190,7 +195,7 @@ def _lip_and_chin_muscles(p: _Painter) -> tuple[Fields, Fields]:
         + pull(corner, (1, 0.9), (0.02, -0.08, -0.10))
         + pull((0, -5.4), (1.5, 0.5), (0, 0, 0.12))
         + pull((0, -8.3), (1.5, 0.5), (0, 0.05, 0.18)),
-        25: pull((0, MOUTH_Y + 0.2), (2.0, 0.8), (0, 0.16, 0.02), p.upper)
+        25: pull((0, MOUTH_Y + 0.2), (2.0, 0.8), (0, 0.20, 0.02), p.upper)
         + pull((0, MOUTH_Y - 0.3), (2.0, 0.8), (0, -0.34, 0.05), p.lower),
     }
     a, y = p.a, p.y

@@ -28,6 +28,12 @@ class Mesh(NamedTuple):
     gloss: Array  # (V,) float32: 0 matt .. 1 wet (above .9: the mirror highlight of an eye)
     part: Array  # (V,) int8, index into PARTS
     landmarks: Array  # (68, 3) float32, cm, iBUG order
+    normals: Array | None = None  # (V, 3) float32, unit length; from the faces if None
+    strands: Array | None = None  # (V, 3) float32: where hair is combed to
+    coords: Array | None = None  # (V, 2) float32: of the grain of skin (cm) and hair (across, along), or of the texture
+    texture: Array | None = None  # (H, W, 3) float32, linear: replaces the colours
+    culled: int = 0  # so many of the first faces show only where they face the camera
+    clear: int = 0  # so many of the last faces are glass
 
 
 class Head:
@@ -46,7 +52,7 @@ class Head:
         self.skin = paint_skin(c, person)
         self.eye_centres = eye_centres(c, self.shape)
         self._eyeball = parts.eyeball_template(person)
-        self._teeth, self._lower_teeth, self._tongue = parts.teeth_and_tongue(person)
+        self._teeth, self._lower_teeth, self._tongue = parts.teeth_and_tongue(c, person, self.shape)
         self._hair, hanging = grow_hair(c, person)
         self._still = [*parts.ears(person, self.skin.tone), *parts.clothes(person), *hanging]
         self._gloss = 0.30 + 0.35 * c.lip - 0.25 * np.clip(self.skin.beard, 0, 1)
