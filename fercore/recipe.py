@@ -55,6 +55,10 @@ class Recipe(BaseModel):
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup: Fraction = Field(default=0.1, description="share of the steps over which the rate rises")
+    final_rate: Fraction = Field(default=0.0, description="share of the learning rate that is left at the end")
+    targets: Literal["labels", "votes"] = Field(
+        default="labels", description="what cross-entropy compares with: the class, or the raters' shares of votes"
+    )
     label_smoothing: Fraction = 0.0
     average: Fraction = Field(default=0.0, description="decay of the running mean of weights; 0 for none")
     small_epochs: Count = Field(default=0, description="first epochs, at two thirds of the image size")

@@ -40,12 +40,26 @@ class Batches:
     """The rows of one split as batches on the device: ``{"images", "labels", "rows"}``.
 
     images (B, 3, S, S) float, normalised, channels last; labels, rows (B,)
-    int64. With ``recipe`` the order is shuffled and the images are augmented.
+    int64; with ``targets="votes"`` also targets (B, classes) float.
     """
 
-    def __init__(self, data: Prepared, rows: np.ndarray, size: int, batch: int, device: torch.device | str) -> None:
+    def __init__(
+        self,
+        data: Prepared,
+        rows: np.ndarray,
+        size: int,
+        batch: int,
+        device: torch.device | str,
+        targets: str = "labels",
+    ) -> None:
         self.data, self.rows, self.size, self.batch, self.device = data, rows, size, batch, torch.device(device)
-        self.labels = torch.from_numpy(data.labels())
+        self.truth = {"labels": torch.from_numpy(data.labels())}
+        if targets == "votes":
+            self.truth["targets"] = torch.from_numpy(data.votes())
+
+    @property
+    def labels(self) -> Tensor:
+        return self.truth["labels"]
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch)
@@ -68,7 +82,8 @@ class Batches:
             chosen = rows[start : start + self.batch]
             images = torch.from_numpy(self.data.images[chosen]).to(self.device)
             images = normalise(images, size).contiguous(memory_format=torch.channels_last)
-            yield {"images": images, "labels": self.labels[chosen].to(self.device), "rows": torch.from_numpy(chosen)}
+            truth = {name: values[chosen].to(self.device) for name, values in self.truth.items()}
+            yield {"images": images, "rows": torch.from_numpy(chosen)} | truth
 
 
 @torch.no_grad()
@@ -79,12 +94,13 @@ def predict(network: nn.Module, batches: Batches) -> np.ndarray:
     return torch.cat(found).numpy()
 
 
-def rate(step: int, total: int, warmup: float) -> float:
-    """Linear rise over the first ``warmup`` share of the steps, then half a cosine to zero; 1 at the top."""
+def rate(step: int, total: int, warmup: float, final: float = 0.0) -> float:
+    """Linear rise over the first ``warmup`` share of the steps, then half a cosine from 1 to ``final``."""
     share = (step + 1) / total
     if share < warmup:
         return share / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / max(1 - warmup, 1e-9))))
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / max(1 - warmup, 1e-9))))
+    return final + (1 - final) * fall
 
 
 def fit(
@@ -115,7 +131,7 @@ def fit(
     optimiser = make_optimiser(network, recipe)
     wrapped, optimiser = accelerator.prepare(network, optimiser)
     mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-    batches = Batches(data, rows["train"], recipe.image_size, recipe.batch_size, device)
+    batches = Batches(data, rows["train"], recipe.image_size, recipe.batch_size, device, recipe.targets)
     check = Batches(data, rows["validation"], recipe.image_size, 256, device)
     total = recipe.epochs * len(batches)
     state = _State(folder, recipe, network, mean, criterion, optimiser)
@@ -134,7 +150,9 @@ def fit(
         epoch_batches = batches.shuffled(recipe, size, accelerator.process_index, accelerator.num_processes)
         for step, batch in enumerate(progress(epoch_batches, title, len(batches))):
             for group in optimiser.param_groups:
-                group["lr"] = recipe.learning_rate * rate(epoch * len(batches) + step, total, recipe.warmup)
+                group["lr"] = recipe.learning_rate * rate(
+                    epoch * len(batches) + step, total, recipe.warmup, recipe.final_rate
+                )
             terms = criterion(wrapped(batch["images"]), batch)
             loss = torch.stack(list(terms.values())).sum()
             if not step:

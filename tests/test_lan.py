@@ -260,6 +260,22 @@ def test_label_smoothing_by_loop() -> None:
     assert CrossEntropy(share)(output, {"labels": labels})["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_cross_entropy_with_votes_against_a_loop() -> None:
+    logits, votes = torch.randn(B, 7), torch.rand(B, 7).softmax(1)
+    expected = -sum(
+        float(votes[b, k]) * (float(logits[b, k]) - math.log(sum(math.exp(float(v)) for v in logits[b])))
+        for b in range(B)
+        for k in range(7)
+    )
+    labels = votes.argmax(1)
+    output = output_of(maps(), torch.zeros(B, H, W), logits)
+    found = CrossEntropy()(output, {"labels": labels, "targets": votes})["cross_entropy"].item()
+    assert found == pytest.approx(expected / B, rel=1e-5)
+    sure = F.one_hot(labels, 7).float()  # raters of one mind: the plain cross-entropy
+    same = CrossEntropy()(output, {"labels": labels, "targets": sure})["cross_entropy"].item()
+    assert same == pytest.approx(CrossEntropy()(output, {"labels": labels})["cross_entropy"].item(), rel=1e-6)
+
+
 def test_no_gradient_flows_through_the_guidance() -> None:
     feature_map, attention_logits = maps().requires_grad_(), torch.randn(B, H, W).requires_grad_()
     output = output_of(feature_map, attention_logits, feature_map.mean((2, 3)))

@@ -22,7 +22,7 @@ from fercore import experiments, records, train
 from fercore.data import catalogue, protocols
 from fercore.data.augment import augment, erase, normalise
 from fercore.data.prepared import Prepared, open_prepared
-from fercore.errors import FercoreError, ParameterError, RecordError
+from fercore.errors import DataError, FercoreError, ParameterError, RecordError
 from fercore.papers import lan
 
 SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "cluster_sample": 32, "epochs": 3}
@@ -236,6 +236,9 @@ def test_rate_by_hand() -> None:
     rates = [train.rate(step, 10, 0.2) for step in range(10)]
     assert rates[:2] == [0.5, 1.0] and rates[-1] == pytest.approx(0) and rates[5] == pytest.approx(0.5)
     assert rates[1:] == sorted(rates[1:], reverse=True) and len(set(rates[1:])) == 9
+    left = [train.rate(step, 10, 0.2, final=0.3) for step in range(10)]
+    assert left[:2] == rates[:2] and left[-1] == pytest.approx(0.3)
+    assert left[2:] == pytest.approx([0.3 + 0.7 * value for value in rates[2:]])
     assert train.rate(9, 10, 1.0) == 1 and train.rate(0, 1000, 0.0) == pytest.approx(1, abs=1e-4)
 
 
@@ -444,3 +447,28 @@ def test_nothing_pickled_is_read(tmp_path: Path) -> None:
     np.savez(folder / "arrays.npz", labels=np.array([{}], dtype=object))
     with pytest.raises(RecordError, match=r"arrays\.npz can't be read"):
         records.read(folder).arrays()
+
+
+def test_votes_as_targets(tmp_path: Path) -> None:
+    table = manifest()
+    rng = np.random.default_rng(3)
+    table[[f"votes_{name}" for name in CLASSES]] = rng.integers(1, 5, (len(table), 3))
+    data = open_prepared(write_prepared(tmp_path / "voted", table))
+    votes = data.votes()
+    row = table.iloc[7][[f"votes_{name}" for name in CLASSES]].to_numpy(float)
+    assert votes.shape == (len(table), 3) and votes[7] == pytest.approx(row / row.sum())
+    batches = train.Batches(data, np.arange(5, 20), 16, 8, "cpu", targets="votes")
+    first = next(iter(batches))
+    assert torch.equal(first["targets"], torch.from_numpy(votes[5:13])) and "labels" in first
+    assert "targets" not in next(iter(train.Batches(data, np.arange(5), 16, 8, "cpu")))
+
+
+def test_votes_that_are_not_there(tmp_path: Path) -> None:
+    table = manifest()
+    data = open_prepared(write_prepared(tmp_path / "unvoted", table))
+    with pytest.raises(DataError, match="no column votes_neutral, votes_happiness"):
+        data.votes()
+    table[[f"votes_{name}" for name in CLASSES]] = 0
+    data = open_prepared(write_prepared(tmp_path / "nobody", table))
+    with pytest.raises(DataError, match="no vote for any class"):
+        data.votes()

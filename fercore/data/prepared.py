@@ -68,6 +68,20 @@ class Prepared:
         """(N,) int64: index of each row's expression in :attr:`classes`."""
         return pd.Categorical(self.manifest["expression"], categories=self.classes).codes.astype(np.int64)
 
+    def votes(self) -> np.ndarray:
+        """(N, classes) float32: the shares of the raters' votes among the classes; columns ``votes_CLASS``."""
+        columns = [f"votes_{name}" for name in self.classes]
+        lost = [name for name in columns if name not in self.manifest]
+        if lost:
+            raise DataError(
+                f"{self.path}/manifest.parquet has no column {', '.join(lost)}.", do="set targets to labels"
+            )
+        votes = self.manifest[columns].to_numpy(np.float32)
+        total = votes.sum(1, keepdims=True)
+        if not (total > 0).all():
+            raise DataError(f"{self.path}: {int((total <= 0).sum())} images have no vote for any class.")
+        return votes / total
+
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of one split; an empty split is an error that names those there are."""
         found = np.flatnonzero(self.manifest["split"].to_numpy() == split)

@@ -35,14 +35,20 @@ class ResNet18Classifier(nn.Module):
 
 
 class CrossEntropy(nn.Module):
-    """Softmax cross-entropy, with label smoothing (0 for none): output, batch -> ``{"cross_entropy": ()}``."""
+    """Softmax cross-entropy, with label smoothing (0 for none): output, batch -> ``{"cross_entropy": ()}``.
+
+    Against ``batch["targets"]`` (B, classes), a distribution such as the shares
+    of the raters' votes (Barsoum et al., 2016), where the batch holds it;
+    against ``batch["labels"]`` (B,) otherwise.
+    """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
 
     def forward(self, output: NamedTuple, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        loss = F.cross_entropy(output.logits, batch["labels"], label_smoothing=self.label_smoothing)
+        targets = batch.get("targets", batch["labels"])
+        loss = F.cross_entropy(output.logits, targets, label_smoothing=self.label_smoothing)
         return {"cross_entropy": loss}
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from fercore.backbones.resnet import ResNet18
 from fercore.errors import ParameterError
 from fercore.papers.baselines import CrossEntropy, ResNet18Classifier, trunk
-from fercore.recipe import Count, Positive, Recipe, build, check_preset, unknown
+from fercore.recipe import Count, Fraction, Positive, Recipe, build, check_preset, unknown
 
 # --- Section III-B: local attention module -------------------------------------------------------------
 
@@ -307,6 +307,7 @@ class LANRecipe(Recipe):
     backbone_epochs: Count = 1
     backbone_learning_rate: Annotated[float, Field(gt=0)] = 0.1
     backbone_small_epochs: Count = 0
+    backbone_final_rate: Fraction = 0.0
     alpha: Annotated[float, Field(ge=0)] = Field(default=0.5, description="weight of the map loss, Eq. (5)")
     fusion: Literal["add", "concat", "mean"] = "add"
     clusters: Annotated[int, Field(ge=2)] = Field(default=2, description="K of Eq. (3)")
@@ -334,6 +335,10 @@ _SIZES = {
 
 # The twin has a sixth of FERPlus's images and finer differences; on so few steps plain SGD hardly leaves chance.
 _CHANGES = {
+    ("quick", "ferplus"): {
+        "targets": "votes", "label_smoothing": 0.0, "backbone_epochs": 9, "backbone_small_epochs": 7,
+        "backbone_final_rate": 0.4, "learning_rate": 0.04, "epochs": 5,
+    },
     ("quick", "kdef-twin"): {
         "optimiser": "adamw", "weight_decay": 0.05, "backbone_learning_rate": 2e-3, "learning_rate": 7e-4,
         "batch_size": 32, "average": 0.98, "backbone_epochs": 10, "epochs": 5, "backbone_small_epochs": 0,
@@ -366,13 +371,14 @@ def backbone_stage(recipe: LANRecipe) -> LANRecipe:
     fields = LANRecipe.model_fields
     same = (
         "alpha", "fusion", "clusters", "cluster_sample", "cluster_passes", "refresh",
-        "backbone_learning_rate", "backbone_small_epochs",
+        "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate",
     )  # fmt: skip
     return recipe.but(
         method="resnet18",
         epochs=recipe.backbone_epochs,
         learning_rate=recipe.backbone_learning_rate,
         small_epochs=recipe.backbone_small_epochs,
+        final_rate=recipe.backbone_final_rate,
         backbone_epochs=0,
         **{name: fields[name].default for name in same},
     )
