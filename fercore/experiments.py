@@ -1,7 +1,8 @@
 """From a recipe to a record: prepare the data, train, test once, write down.
 
 An equal run (recipe, data, code) is found and not trained again; an
-interrupted one goes on from its last complete epoch.
+interrupted one goes on from its last complete epoch; a broken record is named
+and made again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import math
 import resource
 import shutil
 import sys
@@ -17,7 +19,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,34 +31,45 @@ from torch import nn
 from fercore import evaluate, provenance, records
 from fercore.data import catalogue, protocols
 from fercore.data.prepared import Prepared
-from fercore.errors import ParameterError
+from fercore.errors import ParameterError, RecordError
 from fercore.paths import records_root
 from fercore.recipe import Recipe, unknown
 from fercore.train import Batches, fit, load_weights, predict, save_weights
 
-PAPERS = ("lan",)
-"""Papers that can be trained: modules of ``fercore.papers`` with recipe, model, criterion, refresh, backbone_stage."""
+
+def papers() -> tuple[str, ...]:
+    """Papers that can be trained: modules of ``fercore.papers`` with recipe, model, criterion, refresh, backbone_stage.
+
+    Found by what they define, so that a new paper changes no code that a record's hash covers.
+    """
+    files = sorted((provenance.PACKAGE / "papers").glob("*.py"))
+    return tuple(file.stem for file in files if "\ndef backbone_stage(" in file.read_text())
 
 
 def paper(name: str) -> ModuleType:
     """The module of a paper by its name; imported only when asked for, so that papers do not depend on each other."""
-    if name not in PAPERS:
-        raise ParameterError(unknown("paper", name, PAPERS))
+    if name not in papers():
+        raise ParameterError(unknown("paper", name, papers()))
     return importlib.import_module(f"fercore.papers.{name}")
 
 
-def code_of(recipe: Recipe) -> str:
-    """Hash of the code that a run of this recipe goes through once its data are prepared.
+def code_of(name: str) -> str:
+    """Hash of the code that a run of a paper goes through once its data are prepared.
 
     What made the data is in the data's own hash.
     """
-    names = ("train", "evaluate", "data.protocols", f"papers.{recipe.paper}")
-    return provenance.code_hash((f"fercore.{name}" for name in names), files=[Path(__file__).resolve()])
+    names = ("train", "evaluate", "data.protocols", f"papers.{name}")
+    return provenance.code_hash((f"fercore.{part}" for part in names), files=[Path(__file__).resolve()])
+
+
+def stale(record: records.Record) -> bool:
+    """Whether a record was made with other code than what stands here now."""
+    return record.code != code_of(record.recipe["paper"])
 
 
 def run_key(recipe: Recipe, data: Prepared) -> str:
     """What makes a run the same run: recipe, data, code; 10 hexadecimal digits."""
-    text = f"{recipe.key()} {data.hash} {code_of(recipe)}"
+    text = f"{recipe.key()} {data.hash} {code_of(recipe.paper)}"
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -69,29 +82,47 @@ def run(recipe: Recipe, root: Path | None = None) -> records.Record:
     data = catalogue.prepare(recipe.dataset, recipe.preset)
     key = run_key(recipe, data)
     with _only_one(root, key):
-        found = [record for record in records.find(root) if record.key == key]
-        return found[0] if found else _train(recipe, data, key, root)
+        found = _found(root / records.name_of(recipe.model_dump(), key))
+        record = found or _train(recipe, data, key, root)
+        shutil.rmtree(root / ".running" / key, ignore_errors=True)
+    return record
+
+
+def _found(folder: Path) -> records.Record | None:
+    """The record there, read and checked whole; a broken one is named on standard error and counts as none."""
+    if not (folder / "record.json").exists():
+        return None
+    try:
+        record = records.read(folder)
+        record.arrays()
+    except RecordError as error:
+        print(f"{error}\n  It is made again now.", file=sys.stderr)
+        return None
+    return record
 
 
 def _train(recipe: Recipe, data: Prepared, key: str, root: Path) -> records.Record:
     started = datetime.now(UTC)
     module = paper(recipe.paper)
-    code, commit = code_of(recipe), provenance.commit()  # now, not at the end: files may be edited meanwhile
+    code, commit = code_of(recipe.paper), provenance.commit()  # now, not at the end: files may be edited meanwhile
     parts = {k: thinned(v, recipe) for k, v in protocols.split(data.manifest, recipe.protocol, recipe.fold).items()}
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
-    history: dict[str, list[dict[str, float]]] = {}
-    start, history["backbone"], spent = _backbone(recipe, module, data, parts, root, accelerator)
+    start = _backbone(recipe, module, data, parts, root, accelerator)
     clock = time.perf_counter()
 
     set_seed(recipe.seed)
     network = module.model(recipe, len(data.classes))
+    weights = {"method": _weights_note(network)}
     if start is not None:
-        _start_from(network, start)
+        _start_from(network, start.network)
+        weights = {"backbone": start.weights} | weights
     loss = module.criterion(recipe, network)
     folder = root / ".running" / key
-    network, history["method"] = fit(
+    network, history = fit(
         recipe, network, loss, data, parts, folder, accelerator=accelerator, refresh=_hook(recipe, module)
     )
+    # An interrupted run is counted by its epochs, which the history holds whole.
+    seconds = max(time.perf_counter() - clock, _seconds(history))
     metrics, arrays = test(recipe, network, data, parts)
     record = records.Record(
         key=key,
@@ -100,25 +131,27 @@ def _train(recipe: Recipe, data: Prepared, key: str, root: Path) -> records.Reco
         data=_data_note(recipe, data, parts),
         code=code,
         metrics=metrics,
-        history={name: rows for name, rows in history.items() if rows},
-        model=_model_note(network),
-        # An interrupted run is counted by its epochs, which the history holds whole.
-        seconds=max(time.perf_counter() - clock, sum(row["seconds"] for row in history["method"])) + spent,
+        history=({"backbone": start.history} if start else {}) | {"method": history},
+        weights=weights | {"final": _weights_note(network)},
+        model=_model_note(recipe, network),
+        seconds=seconds + (_seconds(start.history) if start else 0.0),
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         started=started.isoformat(timespec="seconds"),
         command=command(recipe),
         versions=provenance.versions(),
-        machine=provenance.machine(),
+        machine=provenance.machine() | _device_note(accelerator),
         commit=commit,
     )
-    weights = {"model": network} | ({"guidance": loss.guidance} if hasattr(loss, "guidance") else {})
+    kept = {"model": network} | ({"guidance": loss.guidance} if hasattr(loss, "guidance") else {})
     files = {
         f"{name}.safetensors": functools.partial(save_weights, part, classes=data.classes)
-        for name, part in weights.items()
+        for name, part in kept.items()
     }
-    record = records.write(record, arrays, root, files)
-    shutil.rmtree(folder, ignore_errors=True)
-    return record
+    return records.write(record, arrays, root, files)
+
+
+def _seconds(history: list[dict[str, float]]) -> float:
+    return sum(row["seconds"] for row in history)
 
 
 def thinned(rows: np.ndarray, recipe: Recipe) -> np.ndarray:
@@ -139,28 +172,37 @@ def _hook(recipe: Recipe, module: ModuleType) -> Any:
     return lambda epoch, network, loss, images: module.refresh(recipe, epoch, network, loss, images)
 
 
+class _Stage(NamedTuple):
+    """The network that several methods start from, its history, and what it started from itself."""
+
+    network: nn.Module
+    history: list[dict[str, float]]
+    weights: records.WeightsNote
+
+
 def _backbone(
     recipe: Recipe, module: ModuleType, data: Prepared, parts: protocols.Split, root: Path, accelerator: Accelerator
-) -> tuple[nn.Module | None, list[dict[str, float]], float]:
-    """The network that several methods start from, its history and its seconds; trained once and kept.
+) -> _Stage | None:
+    """The stage that the recipe starts from, trained once and kept; None where it starts from nothing.
 
     Its seconds count in every run that starts from it, whoever trained it.
     """
     if not recipe.backbone_epochs:
-        return None, [], 0.0
+        return None
     stage = module.backbone_stage(recipe)
     key = run_key(stage, data)
     folder = root / ".backbones" / key
     with _only_one(root, key):
         set_seed(stage.seed)
         network = module.model(stage, len(data.classes))
+        weights = _weights_note(network)
         network, history = fit(
             stage, network, module.criterion(stage, network), data, parts, folder, accelerator=accelerator
         )
         if not (folder / "model.safetensors").exists():
             save_weights(network, folder / "model.safetensors", data.classes)
         load_weights(network, folder / "model.safetensors")
-    return network, history, sum(row["seconds"] for row in history)
+    return _Stage(network, history, weights)
 
 
 def _only_one(root: Path, key: str) -> contextlib.AbstractContextManager[Any]:
@@ -179,12 +221,13 @@ def test(
     """
     device = next(network.parameters()).device
     rows = parts["test"]
-    probabilities = predict(network, Batches(data, rows, recipe.image_size, 256, device))
+    # Half precision is what the record keeps, so that every number follows from it.
+    probabilities = predict(network, Batches(data, rows, recipe.image_size, 256, device)).astype(np.float16)
     labels, answers = data.labels()[rows], probabilities.argmax(1)
     manifest = data.manifest.iloc[rows]
     known = (manifest["subject"] != "").all() and manifest["subject"].nunique() > 1
     subjects = manifest["subject"].to_numpy() if known else None
-    metrics, arrays = {}, {"labels": labels, "probabilities": probabilities.astype(np.float16)}
+    metrics, arrays = {}, {"labels": labels, "probabilities": probabilities}
     arrays["samples"] = manifest["sample"].to_numpy().astype(str)
     for name, chosen in subsets(data, rows).items():
         arrays[f"in_{name}"] = chosen
@@ -195,6 +238,7 @@ def test(
             "accuracy_low": interval.low,
             "accuracy_high": interval.high,
             "interval_over": "images" if subjects is None else "subjects",
+            "calibration_error": evaluate.calibration_error(labels[chosen], probabilities[chosen]),
         }
         arrays[f"confusion_{name}"] = evaluate.confusion(labels[chosen], answers[chosen], data.classes)
     if subjects is not None:
@@ -226,8 +270,28 @@ def _data_note(recipe: Recipe, data: Prepared, parts: protocols.Split) -> record
     )
 
 
-def _model_note(network: nn.Module) -> dict[str, Any]:
-    return {"class": type(network).__name__, "parameters": sum(p.numel() for p in network.parameters())}
+def _model_note(recipe: Recipe, network: nn.Module) -> dict[str, Any]:
+    """Class, parameters, operations an image in both conventions, and the speed on this machine."""
+    cost = evaluate.cost(network, recipe.image_size)._asdict()
+    speed = evaluate.frames_per_second(network, recipe.image_size)
+    return {"class": type(network).__name__, **cost, "frames_per_second": speed}
+
+
+def _weights_note(network: nn.Module) -> records.WeightsNote:
+    """SHA-256 over names, types, shapes and values of a network's state, and the norm of its floating-point part."""
+    digest, squares = hashlib.sha256(), 0.0
+    for name, value in network.state_dict().items():
+        array = value.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+        if value.is_floating_point():
+            squares += float(np.square(array, dtype=np.float64).sum())
+    return records.WeightsNote(hash=digest.hexdigest()[:16], norm=math.sqrt(squares))
+
+
+def _device_note(accelerator: Accelerator) -> dict[str, Any]:
+    note = {"device": str(accelerator.device), "precision": accelerator.mixed_precision}
+    on_gpu = accelerator.device.type == "cuda"
+    return note | ({"gpu_peak_memory": torch.cuda.max_memory_allocated()} if on_gpu else {})
 
 
 def command(recipe: Recipe) -> str:

@@ -171,12 +171,17 @@ def commit() -> dict[str, str | bool | None]:
 
 
 def machine() -> dict[str, str | int]:
-    """The machine in words: processor, cores that this process may use, system, GPU if there is one."""
+    """The machine in words: processor, its instructions, cores that this process may use, system, GPU if there is one.
+
+    Threads and instructions (AVX2, AVX512 ...) decide in which order sums are
+    taken, and so the last bits of a result.
+    """
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "processor": platform.processor() or platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "system": platform.system(),

@@ -2,11 +2,13 @@
 
 A record is a folder with ``record.json`` and ``arrays.npz``. Its name is made
 from recipe, data hash and code hash, so an equal run finds it and an unequal
-one can't be mistaken for it. It holds predictions and numbers, never a picture.
+one can't be mistaken for it. Checksums over both files tell a changed number.
+It holds predictions and numbers, never a picture.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,6 +21,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fercore.errors import RecordError
 from fercore.paths import records_root, reference_records
+
+FORMAT = 2
+"""Format of the records written here; 1, without checksums and weights, is still read."""
+AGAIN = "delete that folder and run the training again"
 
 
 class DataNote(BaseModel):
@@ -33,11 +39,23 @@ class DataNote(BaseModel):
     images: dict[str, int]
 
 
-class Record(BaseModel):
-    """``record.json``, validated. ``metrics`` holds the final numbers, one entry a subset of the test data."""
+class WeightsNote(BaseModel):
+    """The state of a network: a hash of its bits, and the norm, which tells rounding from another start."""
 
     model_config = ConfigDict(extra="forbid")
-    format: int = 1
+    hash: str
+    norm: float
+
+
+class Record(BaseModel):
+    """``record.json``, validated. ``metrics`` holds the final numbers, one entry a subset of the test data.
+
+    ``history`` has the rows of each stage, ``weights`` what each stage started
+    from (``backbone``, ``method``) and what came out (``final``).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    format: int = FORMAT
     key: str
     recipe: dict[str, Any]
     classes: list[str]
@@ -45,6 +63,7 @@ class Record(BaseModel):
     code: str
     metrics: dict[str, dict[str, Any]]
     history: dict[str, list[dict[str, float]]]
+    weights: dict[str, WeightsNote] = {}
     model: dict[str, Any]
     seconds: float
     peak_memory: int
@@ -53,6 +72,8 @@ class Record(BaseModel):
     versions: dict[str, str]
     machine: dict[str, Any]
     commit: dict[str, Any]
+    arrays_hash: str = ""
+    checksum: str = ""
 
     _folder: Path | None = None
 
@@ -64,18 +85,50 @@ class Record(BaseModel):
 
     @property
     def name(self) -> str:
-        r = self.recipe
-        return f"{r['paper']}-{r['method']}-{r['dataset']}-{r['preset']}-f{r['fold']}-s{r['seed']}-{self.key}"
+        return name_of(self.recipe, self.key)
+
+    @property
+    def results(self) -> str:
+        """One hash over what an equal run must repeat to the last bit: numbers, arrays, weights; no times."""
+        history = {
+            stage: [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+            for stage, rows in self.history.items()
+        }
+        weights = {stage: note.hash for stage, note in self.weights.items()}
+        return _digest([self.metrics, history, weights, self.arrays_hash])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``arrays.npz`` as a dictionary; nothing pickled is read."""
+        """``arrays.npz`` as a dictionary, checked; nothing pickled is read."""
         try:
             with np.load(self.folder / "arrays.npz", allow_pickle=False) as file:
-                return dict(file)
+                arrays = dict(file)
         except Exception as error:  # zip, zlib and numpy each raise their own
-            raise RecordError(
-                f"{self.folder}/arrays.npz can't be read: {error}", do="run the training again"
-            ) from error
+            raise RecordError(f"{self.folder}/arrays.npz can't be read: {error}", do=AGAIN) from error
+        if self.format > 1 and _arrays_hash(arrays) != self.arrays_hash:
+            raise RecordError(f"{self.folder}/arrays.npz is not what the run wrote: its checksum differs.", do=AGAIN)
+        return arrays
+
+
+def name_of(recipe: Mapping[str, Any], key: str) -> str:
+    """The folder's name of a record."""
+    r = recipe
+    return f"{r['paper']}-{r['method']}-{r['dataset']}-{r['preset']}-f{r['fold']}-s{r['seed']}-{key}"
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Over every field of ``record.json`` but the checksum itself, however the text is laid out."""
+    return _digest({name: value for name, value in content.items() if name != "checksum"})
+
+
+def _arrays_hash(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(arrays.items()):
+        digest.update(f"{name} {value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def write(
@@ -91,9 +144,12 @@ def write(
     """
     root = root or records_root()
     target = root / record.name
+    record = record.model_copy(update={"arrays_hash": _arrays_hash(arrays)})
+    record.checksum = _checksum(json.loads(record.model_dump_json()))
+    for left in root.glob(f".{record.name}.*.partial"):  # of a writer that was killed
+        shutil.rmtree(left, ignore_errors=True)
     aside = root / f".{record.name}.{os.getpid()}.partial"
     try:
-        shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         (aside / "record.json").write_text(record.model_dump_json(indent=1) + "\n")
         np.savez_compressed(aside / "arrays.npz", **arrays)
@@ -111,20 +167,30 @@ def write(
 
 
 def read(folder: str | os.PathLike[str]) -> Record:
-    """Read one record; a missing or invalid ``record.json`` is an error that names the field."""
+    """Read one record; a missing, invalid or changed ``record.json`` is an error that names the field."""
     folder = Path(folder)
     try:
-        record = Record.model_validate_json((folder / "record.json").read_text())
+        text = (folder / "record.json").read_bytes()
     except OSError as error:
         raise RecordError(
             f"{folder} is no record: {error}", do="name a folder with record.json and arrays.npz"
         ) from error
+    try:
+        content = json.loads(text)
+    except ValueError as error:  # also bytes that are no text
+        raise RecordError(f"{folder}/record.json: Invalid JSON: {error}", do=AGAIN) from error
+    written = content.get("format") if isinstance(content, dict) else None
+    if written not in (1, FORMAT):
+        what = f"{folder}/record.json has format {written!r}; this version of fercore reads 1 and {FORMAT}."
+        raise RecordError(what, do="update fercore, or " + AGAIN)
+    try:
+        record = Record.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise RecordError(
-            f"{folder}/record.json: {where}: {first['msg']}", do="delete that folder and run the training again"
-        ) from error
+        raise RecordError(f"{folder}/record.json: {where}: {first['msg']}", do=AGAIN) from error
+    if written > 1 and record.checksum != _checksum(content):
+        raise RecordError(f"{folder}/record.json was changed after the run: its checksum differs.", do=AGAIN)
     record._folder = folder
     return record
 
