@@ -1,38 +1,91 @@
-"""Published values: the papers' tables as tidy CSV, one file a paper.
+"""What the papers print: every table, and the numbers in figures and prose, as tidy CSV; and what is claimed of them.
 
-Columns: paper, table, row, column, metric, value, unit, dataset, protocol, and
-source, the work that a value is quoted from ("" for the paper's own).
+``<paper>.csv`` holds the tables, a row a cell: paper, table (``T1``, ``T2``, ...),
+row, column, metric, value exactly as printed, unit, data set, protocol, the work
+that a value is cited from ("" for the paper's own) and notes. ``<paper>-figures.csv``
+holds what can be read of figures, prose and abstracts in the same form, with the
+place in the column ``figure``. A cell that cannot be read with certainty has no
+value, and its note says why. Names of rows, data sets and expressions are unified
+over the papers; numbers are not touched. A protocol begins with the images that
+are tested on, up to the first comma.
+
+``claims.csv`` and ``criteria.csv`` belong to :mod:`fercore.claims`.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from fercore.errors import ParameterError
 
-COLUMNS = ("paper", "table", "row", "column", "metric", "value", "unit", "dataset", "protocol", "source")
+PAPERS = {"pata": "PATA", "phanet": "PhaNet", "lan": "LAN", "dmlnet": "DML-Net", "pcda": "PCDA"}
+"""The five papers and the names of their methods."""
+TABLES = {"pata": 5, "phanet": 9, "lan": 6, "dmlnet": 9, "pcda": 8}
+FIGURES = {"pata": 4, "phanet": 15, "lan": 7, "dmlnet": 15, "pcda": 8}
+"""How many tables and figures each paper has."""
+COLUMNS = (
+    *("paper", "table", "row", "column", "metric", "value", "printed"),
+    *("unit", "dataset", "protocol", "cited", "notes"),
+)
 
 
-def load(paper: str | None = None) -> pd.DataFrame:
-    """All published values, or those of one paper, a row a number."""
-    files = sorted(Path(__file__).parent.glob("*.csv"))
-    table = pd.concat([pd.read_csv(file, dtype={"source": str}, keep_default_na=False) for file in files])
-    return table[table["paper"] == paper].reset_index(drop=True) if paper else table.reset_index(drop=True)
+@cache
+def read(name: str) -> pd.DataFrame:
+    """One CSV of this folder, all columns text, nothing missing; copy it before you change it."""
+    return pd.read_csv(Path(__file__).parent / f"{name}.csv", dtype=str, keep_default_na=False)
 
 
-def value(paper: str, table: str, row: str, column: str = "accuracy", dataset: str | None = None) -> float:
-    """One published number, in the unit it was printed in.
+def load(paper: str | None = None, table: str | None = None) -> pd.DataFrame:
+    """The cells of all tables, of one paper's, or of one table; a row a cell.
+
+    ``value`` is a float (NaN where a cell is text or can't be read), ``printed``
+    the text it was read from, so ``86.50`` keeps its zero. An unknown paper or
+    table is a :class:`~fercore.errors.ParameterError`.
+    """
+    return _chosen("{}", paper, "table", table)[list(COLUMNS)]
+
+
+def in_figures(paper: str | None = None, figure: str | None = None) -> pd.DataFrame:
+    """The numbers of figures (``F5``, ``F7a``), prose (``text``), ``abstract`` and ``conclusion``, as :func:`load`."""
+    found = _chosen("{}-figures", paper, "figure", figure)
+    return found[["figure" if name == "table" else name for name in COLUMNS]]
+
+
+def _chosen(files: str, paper: str | None, kind: str, place: str | None) -> pd.DataFrame:
+    if paper is not None and paper not in PAPERS:
+        raise ParameterError(f"There is no paper '{paper}'.", do=f"take one of: {', '.join(PAPERS)}")
+    cells = pd.concat([_parsed(files.format(name)) for name in ([paper] if paper else PAPERS)], ignore_index=True)
+    if place is not None and not (chosen := cells[kind] == place).any():
+        known = ", ".join(dict.fromkeys(cells[kind]))
+        raise ParameterError(f"No {kind} '{place}'{f' of {paper}' if paper else ''}.", do=f"take one of: {known}")
+    return cells if place is None else cells[chosen].reset_index(drop=True)
+
+
+@cache
+def _parsed(name: str) -> pd.DataFrame:
+    cells = read(name)
+    return cells.assign(printed=cells["value"], value=pd.to_numeric(cells["value"].replace("", None)).astype(float))
+
+
+def value(paper: str, place: str, row: str, column: str = "accuracy", dataset: str | None = None) -> float:
+    """One published number of a table (``T3``) or another place (``F9a``, ``abstract``), in the unit it was printed in.
 
     >>> value("lan", "T3", "LAN")
     88.45
     """
-    found = load(paper)
-    found = found[(found["table"] == table) & (found["row"] == row) & (found["column"] == column)]
+    return float(cell(paper, place, row, column, dataset)["value"])
+
+
+def cell(paper: str, place: str, row: str, column: str = "accuracy", dataset: str | None = None) -> pd.Series:
+    """The one cell behind :func:`value`, with its unit, protocol and source; no or several cells are an error."""
+    found = load(paper, place) if place in set(read(paper)["table"]) else in_figures(paper, place)
+    found = found[(found["row"] == row) & (found["column"] == column)]
     if dataset is not None:
         found = found[found["dataset"] == dataset]
     if len(found) != 1:
-        what = f"{paper} {table}, row '{row}', column '{column}'" + (f", {dataset}" if dataset else "")
+        what = f"{paper} {place}, row '{row}', column '{column}'" + (f", {dataset}" if dataset else "")
         raise ParameterError(f"{len(found)} published values fit {what}; exactly one must.", do="see fercore/published")
-    return float(found["value"].iloc[0])
+    return found.iloc[0]
