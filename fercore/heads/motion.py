@@ -13,6 +13,7 @@ from fercore.heads.muscles import muscle_fields
 from fercore.heads.people import Person
 
 JAW_JOINT = np.array([0, -1.6, 0.4])
+WIDEST = 0.52  # radians that the jaw can open
 BothSides = dict[int, tuple[float, float]]
 
 
@@ -24,16 +25,21 @@ class Face(NamedTuple):
     jaw: float
 
 
-def move_face(c: Anatomy, person: Person, shape: Array, age_lines: Array, units: BothSides) -> Face:
-    """The face of ``person`` (resting ``shape`` (V, 3), ``age_lines`` (V,)) with checked action units."""
+def move_face(
+    c: Anatomy, person: Person, shape: Array, age_lines: Array, units: BothSides, look_up: float = 0.0
+) -> Face:
+    """The face of ``person`` (resting ``shape`` (V, 3), ``age_lines`` (V,)) with checked action units.
+
+    ``look_up``: how far the eyes look up, in radians; the lids follow them.
+    """
     shift, wrinkles = _muscles(c, person, units, age_lines)
     skin = shape + shift
     skin[:, 2] += _slide(c, shift)
-    jaw = sum(gain * np.mean(units.get(unit, 0)) for unit, gain in ((26, 0.135), (27, 0.40)))
+    jaw = min(sum(gain * np.mean(units.get(unit, 0)) for unit, gain in ((26, 0.135), (27, 0.40))), WIDEST)
     if jaw:
         _drop_jaw(c, skin, float(jaw))
     for side, centre in eye_centres(c, shape).items():
-        _close_lids(c, person, skin, side, centre, {u: sides[side != RIGHT] for u, sides in units.items()})
+        _close_lids(c, person, skin, side, centre, {u: sides[side != RIGHT] for u, sides in units.items()}, look_up)
     return Face(skin, wrinkles, float(jaw))
 
 
@@ -84,7 +90,7 @@ def _drop_jaw(c: Anatomy, skin: Array, angle: float) -> None:
     skin[:, 2] -= 0.35 * wide * c.face * bump(a, c.y, 3.9, -6.0, 1.6, 2.4)
 
 
-def _lid_edges(person: Person, s: Array, au: dict[int, float]) -> tuple[Array, Array]:
+def _lid_edges(person: Person, s: Array, au: dict[int, float], look_up: float) -> tuple[Array, Array]:
     """Heights of the upper and lower lid edge (cm) over s = -1..1, inner to outer corner."""
 
     def unit(number: int) -> float:
@@ -92,8 +98,8 @@ def _lid_edges(person: Person, s: Array, au: dict[int, float]) -> tuple[Array, A
 
     wide = 1.02 + 0.09 * person.eye_size
     upper = 1.0 + 0.55 * unit(5) - 0.28 * unit(7) - 0.20 * unit(6) - 0.06 * unit(12) - 0.16 * unit(9)
-    upper += -0.08 * unit(4) + 0.05 * unit(1) + 0.07 * person.lid
-    lower = 1.0 + 0.22 * unit(5) - 0.62 * unit(7) - 0.52 * unit(6) - 0.3 * unit(9) - 0.1 * unit(12)
+    upper += -0.08 * unit(4) + 0.05 * unit(1) + 0.07 * person.lid + (1.5 if look_up < 0 else 0.9) * look_up
+    lower = 1.0 + 0.22 * unit(5) - 0.62 * unit(7) - 0.52 * unit(6) - 0.3 * unit(9) - 0.1 * unit(12) - 0.8 * look_up
     closed = np.clip(unit(43), 0, 1)
     corner = 1 - np.abs(s) ** 8
     arch = np.maximum(1 - np.abs(np.clip(s + 0.08, -1, 1)) ** 2.3, 0) ** 0.75 * corner
@@ -104,12 +110,14 @@ def _lid_edges(person: Person, s: Array, au: dict[int, float]) -> tuple[Array, A
     return np.maximum(top, bottom + 0.02 * (1 - s * s) * (1 - closed)), bottom
 
 
-def _close_lids(c: Anatomy, person: Person, skin: Array, side: int, centre: Array, au: dict[int, float]) -> None:
+def _close_lids(
+    c: Anatomy, person: Person, skin: Array, side: int, centre: Array, au: dict[int, float], look_up: float
+) -> None:
     """Moves the lids of one eye to where its units put them and lays them over the eyeball, in place."""
     along = c.x * side
     near = (along > 0.9) & (along < 6.2) & (np.abs(c.y) < 2.3) & c.front
     x, y = along[near] - EYE_X, c.y[near]
-    top, bottom = _lid_edges(person, np.clip(x / EYE_HALF, -1, 1), au)
+    top, bottom = _lid_edges(person, np.clip(x / EYE_HALF, -1, 1), au, look_up)
     tilt = (0.10 + 0.07 * person.eye_tilt) * np.clip(x / EYE_HALF, -1.4, 1.4)
     above = (top + tilt) * np.clip(1 - y / 1.9, 0, 1) ** 2
     below = (bottom + tilt) * np.clip(1 + y / 1.7, 0, 1) ** 2

@@ -18,8 +18,11 @@ from fercore.errors import ParameterError
 from fercore.heads.anatomy import MOUTH_HALF, MOUTH_Y, Anatomy, lower_lip_edge, upper_lip_edge
 from fercore.heads.fields import Array, bump, polyline_distance, smoothstep
 
-ActionUnits = dict[int, float | tuple[float, float]]
-"""Action unit -> intensity (1 is full, at most 1.4), or one for the person's (right, left) side."""
+ActionUnits = dict[int, float | str | tuple[float | str, float | str]]
+"""Action unit -> intensity (1 is full, at most 1.4; or a letter of FACS), or one for each side, (right, left)."""
+
+FACS_STRENGTHS = {"A": 0.12, "B": 0.30, "C": 0.55, "D": 0.80, "E": 1.0}
+"""FACS intensity (A trace, B slight, C marked, D severe, E maximum) -> strength. The steps of FACS are uneven, too."""
 
 ACTION_UNITS = {
     1: "inner brow raiser",
@@ -49,10 +52,10 @@ JAW_UNITS = (26, 27)  # one bone: both sides move together
 STRONGEST = 1.4
 
 
-def check_action_units(units: Mapping[int, float | tuple[float, float]]) -> dict[int, tuple[float, float]]:
-    """The same action units with both sides written out, (right, left).
+def check_action_units(units: Mapping[int, float | str | tuple]) -> dict[int, tuple[float, float]]:
+    """The same action units with both sides written out as numbers, (right, left).
 
-    Raises ParameterError for a unit that has no muscle here and for an intensity outside 0..1.4.
+    Raises ParameterError for a unit that has no muscle here and for an intensity outside 0..1.4 that is none of A..E.
     """
     checked = {}
     for unit, intensity in units.items():
@@ -60,11 +63,16 @@ def check_action_units(units: Mapping[int, float | tuple[float, float]]) -> dict
             known = " ".join(map(str, ACTION_UNITS))
             raise ParameterError(f"unknown action unit {unit!r}", do=f"choose from {known}")
         sides = intensity if isinstance(intensity, tuple) else (intensity, intensity)
-        if len(sides) != 2 or not all(isinstance(a, Real) and 0 <= a <= STRONGEST for a in sides):
+        sides = [FACS_STRENGTHS.get(a, a) if isinstance(a, str) else a for a in sides]
+        if len(sides) != 2 or not all(_possible(a) for a in sides):
             what = f"action unit {unit} ({ACTION_UNITS[unit]}) has the impossible intensity {intensity!r}"
-            raise ParameterError(what, do=f"give a number in 0..{STRONGEST}, or a tuple (right, left) of two")
+            raise ParameterError(what, do=f"give a number in 0..{STRONGEST}, a letter A..E, or a tuple (right, left)")
         checked[int(unit)] = (float(sides[0]), float(sides[1]))
     return checked
+
+
+def _possible(intensity: object) -> bool:
+    return isinstance(intensity, Real) and not isinstance(intensity, bool) and 0 <= intensity <= STRONGEST
 
 
 # ---- fields --------------------------------------------------------------------------------------------------------
@@ -135,7 +143,7 @@ def _cheek_and_nose_muscles(p: _Painter) -> tuple[Fields, Fields]:
     crows_feet = sum(
         groove([(4.75, 0.1 + k * 0.15), (5.3, 0.2 + k * 0.45), (6.1, 0.2 + k * 0.95)], 0.11, 0.17) for k in (-1, 0, 1)
     )
-    bunny_lines = sum(groove([(0, -0.35 - k), (0.6, -0.5 - k), (1.3, -1.0 - k)], 0.12, 0.12) for k in (0, 0.42, 0.84))
+    bunny_lines = sum(groove([(0, -0.35 - k), (0.6, -0.5 - k), (1.3, -1.0 - k)], 0.09, 0.15) for k in (0, 0.45, 0.9))
     grooves = {
         6: crows_feet + groove([(2.0, -1.15), (3.2, -1.35), (4.5, -1.0)], 0.13, 0.16),
         9: bunny_lines

@@ -29,6 +29,12 @@ PARTS = (
     "neck",
     "clothes",
     "hair",
+    "brow",
+    "beard",
+    "glasses",
+    "headwear",
+    "hand",
+    "object",
 )
 """Names of the values of a part map: index 0 is what no part covers."""
 
@@ -41,6 +47,8 @@ class Patch(NamedTuple):
     colours: Array
     gloss: Array | float
     part: str
+    strands: Array | None = None  # (N, 3): where hair is combed to
+    coords: Array | None = None  # (N, 2): of the grain, see `Mesh.coords`
 
 
 # ---- eyes ----------------------------------------------------------------------------------------------------------
@@ -111,7 +119,7 @@ def mouth_cavity(slit: Slit, skin: Array, tone: Array) -> Patch:
     """
     n = len(slit.upper)
     middle = 1 - np.linspace(-1, 1, n) ** 4  # the skirts meet at the corners, or a scream shows a hole in the cheek
-    rings = [(0, 0, 1), (-0.12, -0.06, 0.99), (-0.35, 0.0, 0.98), (-0.8, 0.3, 0.93), (-2.0, 0.8, 0.82), (-5.2, 1.2, 0.6)]
+    rings = [(0, 0, 1), (-0.12, -0.06, 0.99), (-0.35, 0, 0.98), (-0.8, 0.3, 0.93), (-2, 0.8, 0.82), (-5.2, 1.2, 0.6)]
     rows = []
     for lip, sign in ((skin[slit.upper], 1), (skin[slit.lower], -1)):
         skirt = [lip * [narrow, 1, 1] + middle[:, None] * [0, sign * dy, 0] + [0, 0, dz] for dz, dy, narrow in rings]
@@ -133,7 +141,7 @@ def teeth_and_tongue(c: Anatomy, person: Person, shape: Array) -> tuple[Patch, P
     front = float(skull_z(np.array([0.0]), np.array([MOUTH_Y]))[0]) - 0.60 + 0.8 * forward
     ball, faces = sphere(24, 18)
     tongue = ball * [1.6, 0.62, 2.9] + [0, MOUTH_Y - 0.92 + drop, front - 3.25]
-    tongue[:, 1] += 0.12 * (tongue[:, 2] < front - 1.5) - 0.22 * np.exp(-((tongue[:, 0] / 0.28) ** 2)) * (ball[:, 1] > 0)
+    tongue[:, 1] -= 0.22 * np.exp(-((tongue[:, 0] / 0.28) ** 2)) * (ball[:, 1] > 0)  # the groove in the middle
     shade = 0.75 + 0.35 * smoothstep(-0.5, 0.9, ball[:, 2])[:, None]
     upper, lower = (_dental_arch(person, is_upper, front, drop) for is_upper in (True, False))
     return upper, lower, Patch(tongue, faces, np.array([0.86, 0.36, 0.36]) * shade, 0.8, "tongue")
@@ -141,19 +149,19 @@ def teeth_and_tongue(c: Anatomy, person: Person, shape: Array) -> tuple[Patch, P
 
 def _dental_arch(person: Person, is_upper: bool, front: float, drop: float) -> Patch:
     """A row of teeth and its gum: eight teeth of 0.82 cm above, ten of 0.58 cm below, cut edges slightly uneven."""
-    n, half = 96, 2.7
+    n, half = 96, 2.7 if is_upper else 2.2
     x = np.linspace(-half, half, n)
     arch = front - (0 if is_upper else 0.25) - 0.24 * x**2 * (1 + 0.03 * x**2)
     place = np.abs(x) / (0.82 if is_upper else 0.58)
     gap = smoothstep(0.80, 1.0, np.abs(place % 1 - 0.5) * 2)  # 1 between two teeth
     uneven = 0.07 * (place.astype(int) == 1) * is_upper + 0.05 * gap  # the second tooth is the short one
-    shade = (1 - 0.16 * gap) * (1 - 0.75 * smoothstep(1.1, 2.7, np.abs(x))) * np.where(np.abs(place % 2 - 1) < 0.5, 1, 0.985)
+    shade = (1 - 0.16 * gap) * (1 - 0.75 * smoothstep(1.1, 2.7, np.abs(x)))
     enamel = np.array([1.20, 1.17, 1.09]) - 0.10 * person.age * np.array([0.5, 1, 2])
     rows, colours = [], []
     for t, dz in ((-0.02, 0.0), (0.06, 0.05), (0.5, 0.08), (0.92, 0.02), (1.05, 0.06), (1.9, 0.1)):
         cut = uneven * (t < 0.1)
-        y = MOUTH_Y - 0.20 + t + 0.05 * np.abs(x) + cut if is_upper else MOUTH_Y - 0.45 - 0.8 * t - 2 * cut
-        rows.append(np.stack([x * (1 + 0.05 * person.mouth_width), y + drop, arch + dz - 0.05 * gap], 1))
+        y = t - 0.20 + 0.05 * np.abs(x) + cut if is_upper else -0.45 - 0.8 * t - 2 * cut
+        rows.append(np.stack([x * (1 + 0.05 * person.mouth_width), MOUTH_Y + drop + y, arch + dz - 0.05 * gap], 1))
         colours.append(enamel * shade[:, None] if t < 1 else np.tile([0.72, 0.36, 0.36], (n, 1)))
     return Patch(np.concatenate(rows), grid_faces(6, n, False), np.concatenate(colours), 0.8, "teeth")
 

@@ -70,7 +70,7 @@ class Head:
         if len(gaze) != 2 or not all(abs(angle) <= 1 for angle in gaze):
             raise ParameterError(f"gaze {gaze!r}", do="give (right, up) in radians, each in -1..1")
         units, c, tone = check_action_units(action_units or {}), self.anatomy, self.skin.tone
-        face = move_face(c, self.person, self.shape, self.age_lines, units)
+        face = move_face(c, self.person, self.shape, self.age_lines, units, gaze[1])
         skin = face.skin + self._beard
         patches = [Patch(skin, c.faces, shade_wrinkles(self.skin.colours, face.wrinkles), self._gloss, "skin")]
         for side, centre in self.eye_centres.items():
