@@ -6,7 +6,7 @@ training part: model selection never looks at the test split.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -47,17 +47,98 @@ def kdef_10fold(manifest: pd.DataFrame, fold: int) -> Split:
 
 
 def official(manifest: pd.DataFrame, fold: int) -> Split:
-    """The split that the data set came with, from the manifest's ``split`` column; it has one fold, 0."""
+    """The split that the data set came with, from the manifest's ``split`` column; it has one fold, 0.
+
+    A set without a test part (AffectNet, SFEW) is tested on its validation
+    part, as the papers do. Where this leaves none to select on, or there never
+    was one (RAF-DB), a tenth of the training people, or images where nobody
+    knows the people, is held out by a fixed seed.
+    """
     if fold != 0:
         raise ParameterError(f"An official split has one fold, 0, not {fold}.")
-    split = manifest["split"].to_numpy()
-    return {name: np.flatnonzero(split == name) for name in ("train", "validation", "test")}
+    given = manifest["split"].to_numpy()
+    parts = {name: np.flatnonzero(given == name) for name in ("train", "validation", "test")}
+    if not len(parts["test"]):
+        parts["test"], parts["validation"] = parts["validation"], parts["test"]
+    if not len(parts["validation"]):
+        rows = parts["train"]
+        people = manifest["subject"].where(manifest["subject"] != "", manifest["sample"]).to_numpy()[rows]
+        names = np.unique(people)
+        held = np.isin(people, np.random.default_rng(20220816).permutation(names)[: max(1, len(names) // 10)])
+        parts |= {"train": rows[~held], "validation": rows[held]}
+    return parts
 
+
+def by_people(
+    test: float,
+    *,
+    pans: Sequence[float] | None = None,
+    tilted: bool = False,
+    levels: Sequence[int] | None = None,
+    expressions: Sequence[str] | None = None,
+    people: int | None = None,
+    once: bool = False,
+) -> Callable[[pd.DataFrame, int], Split]:
+    """Subject-independent split of a controlled set: a share ``test`` of the people is tested on, a tenth validates.
+
+    Only the first ``people`` in the order of their names, and images of these pans, levels and expressions, take
+    part; tilted cameras only with ``tilted``. With ``once`` only people who show every expression take part, with the
+    first recording of each. A further fold is another draw of the people.
+    """
+
+    def deal(manifest: pd.DataFrame, fold: int) -> Split:
+        used = pd.Series(True, manifest.index)
+        for column, wanted in (("pan", pans), ("level", levels), ("expression", expressions)):
+            if wanted is not None:
+                if column not in manifest:
+                    raise DataError(f"This protocol needs the column '{column}', which the data set has not.")
+                used &= manifest[column].isin(wanted)
+        if not tilted and "tilt" in manifest:
+            used &= manifest["tilt"] == 0
+        if once:
+            used &= ~manifest[used].duplicated(["subject", "expression", "pan"]).reindex(
+                manifest.index, fill_value=True
+            )
+            kinds = manifest[used].groupby("subject")["expression"].nunique()
+            used &= manifest["subject"].map(kinds).eq(kinds.max())
+        names = manifest["subject"][used].drop_duplicates().sort_values().to_numpy()[:people]
+        if len(names) < 5:
+            raise DataError(f"A split by people needs at least five, the data set has {len(names)}.")
+        order = np.random.default_rng([20220816, fold]).permutation(names)
+        tested = max(1, round(test * len(order)))
+        parts = {"test": order[:tested], "validation": order[tested:][: max(1, len(order) // 10)]}
+        parts["train"] = order[tested + len(parts["validation"]) :]
+        return {
+            name: np.flatnonzero(used & manifest["subject"].isin(parts[name]))
+            for name in ("train", "validation", "test")
+        }
+
+    return deal
+
+
+_NINE = (-90, -60, -45, -30, 0, 30, 45, 60, 90)
+_WITHIN_45 = (-45, -30, 0, 30, 45)
+_WITHIN_30 = (-30, -15, 0, 15, 30)
+_SIX = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
 
 PROTOCOLS: dict[str, Callable[[pd.DataFrame, int], Split]] = {
     "lan-kdef-10fold": kdef_10fold,
     "ferplus-official": official,
+    "official": official,
+    "dmlnet-kdef-56-14": by_people(14 / 70),
+    "phanet-kdef": by_people(14 / 70),
+    "dmlnet-bu3dfe-70-30": by_people(0.3, pans=_NINE, expressions=_SIX),
+    "phanet-bu3dfe-9pan": by_people(0.25, pans=_NINE),
+    "phanet-bu3dfe-5pan": by_people(0.25, pans=_WITHIN_45),
+    "pata-bu3dfe-s1": by_people(0.2, pans=_WITHIN_45, expressions=_SIX),
+    "pata-bu3dfe-s2": by_people(0.2, pans=(0, 30, 45, 60, 90), expressions=_SIX),
+    "pata-bu3dfe-s3": by_people(0.2, pans=(-45, -30, -15, 0, 15, 30, 45), levels=(4,), expressions=_SIX, tilted=True),
+    "pata-multipie-s1": by_people(26 / 129, pans=_WITHIN_30, people=129),
+    "pata-multipie-s2": by_people(29 / 147, pans=(0, 15, 30, 45, 60, 75, 90), once=True),
+    "phanet-multipie": by_people(0.2, pans=_WITHIN_30),
+    "dmlnet-multipie": by_people(44 / 337, pans=_WITHIN_30),
 }
+"""Every split by name. Those by people come with any number of folds: each is a new draw."""
 
 
 def split(manifest: pd.DataFrame, protocol: str, fold: int = 0) -> Split:
