@@ -15,14 +15,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CLASSES, Command, manifest, write_prepared
+from tiny import CLASSES, manifest, write_prepared
 from torch import Tensor, nn
 
-from fercore import experiments, records, train
-from fercore.data import catalogue, protocols
+from fercore import experiments, train
+from fercore.data import protocols
 from fercore.data.augment import augment, erase, normalise
 from fercore.data.prepared import Prepared, open_prepared
-from fercore.errors import DataError, FercoreError, ParameterError, RecordError
+from fercore.errors import DataError, FercoreError, ParameterError
 from fercore.papers import lan
 
 SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "cluster_sample": 32, "epochs": 3}
@@ -293,160 +293,6 @@ def test_augmentation_changes_what_it_says() -> None:
     brighter = augment(x, small(**(off | {"contrast": 0.3})))
     assert brighter.std((1, 2, 3)).div(x.std((1, 2, 3))).log().abs().max() < 0.31
     assert augment(x, small()).shape == x.shape and augment(x, small()).isfinite().all()
-
-
-# --- from the command line to a record --------------------------------------------------------------------
-
-SETTINGS = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
-WORDS = ("train", "lan", "--preset", "smoke", "--set", "backbone_epochs=1", *SETTINGS, "--set", "epochs=2")
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
-    monkeypatch.setenv("FERCORE_RECORDS", str(tmp_path / "records"))
-    stripes = catalogue.Entry("Stripes", False, lambda preset: "stripes", lambda target, _: write_prepared(target))
-    monkeypatch.setitem(catalogue.DATASETS, "kdef-twin", stripes)
-    return Command(monkeypatch, capsys)
-
-
-def test_train_writes_a_record_and_finds_it_again(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines = command.good(*WORDS)
-    record = records.read(lines[-1])
-    assert record.folder.parent == tmp_path / "records" and lines[-2].startswith("test ")
-    assert record.recipe["epochs"] == 2 and record.classes == list(CLASSES)
-    assert {stage: len(rows) for stage, rows in record.history.items()} == {"backbone": 1, "method": 2}
-    assert record.metrics["test"]["interval_over"] == "subjects"
-    numbers = record.metrics["test"]
-    assert numbers["accuracy_low"] <= numbers["accuracy"] <= numbers["accuracy_high"]
-    arrays = record.arrays()
-    assert not [name for name, value in arrays.items() if value.dtype == object]
-    answers = arrays["probabilities"].astype(float).argmax(1)
-    assert (answers == arrays["labels"]).mean() == pytest.approx(numbers["accuracy"])
-    assert np.trace(arrays["confusion_test"]) == round(numbers["accuracy"] * numbers["images"])
-    assert record.data.images["test"] == len(arrays["samples"]) == numbers["images"]
-
-    recipe = lan.LANRecipe.model_validate(record.recipe)
-    network = lan.model(recipe, 3)
-    train.load_weights(network, record.folder / "model.safetensors")
-    data = catalogue.prepare("kdef-twin")
-    rows = protocols.split(data.manifest, recipe.protocol)["test"]
-    again = train.predict(network, train.Batches(data, rows, 16, 256, "cpu"))
-    assert np.abs(again - arrays["probabilities"]).max() < 1e-3, "the weights are those that were tested"
-    assert not (tmp_path / "records" / ".running" / record.key).exists()
-
-    monkeypatch.setattr(experiments, "_train", lambda *_: pytest.fail("trained again"))
-    assert command.good(*WORDS) == lines
-    assert command.good(*record.command.split()[1:])[-1] == lines[-1], "the record's own command finds it"
-    assert record.name in command.good("records", "list", tmp_path / "records")[0]
-    assert f'"key": "{record.key}"' in "\n".join(command.good("records", "show", lines[-1]))
-
-
-def test_an_interrupted_command_goes_on(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refresh = lan.refresh
-
-    def stop(recipe: lan.LANRecipe, epoch: int, *words: Any) -> bool:
-        if epoch == 1:
-            raise FercoreError("stopped")
-        return refresh(recipe, epoch, *words)
-
-    monkeypatch.setattr(lan, "refresh", stop)
-    assert "stopped" in command.bad(*WORDS)
-    assert not list((tmp_path / "records").glob("*/record.json"))
-    monkeypatch.setattr(lan, "refresh", refresh)
-    resumed = records.read(command.good(*WORDS)[-1])
-    whole = records.read(command.good(*WORDS, "--records", tmp_path / "other")[-1])
-    assert resumed.key == whole.key and resumed.metrics == whole.metrics
-    assert all(np.array_equal(value, whole.arrays()[name]) for name, value in resumed.arrays().items())
-    weights = [(r.folder / "model.safetensors").read_bytes() for r in (resumed, whole)]
-    assert weights[0] == weights[1]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("lam",), "no paper 'lam' (did you mean 'lan'?)"),
-        (("lan", "--preset", "smoek"), "did you mean 'smoke'?"),
-        (("lan", "--dataset", "rafdb"), "there are: kdef-twin, ferplus"),
-        (("lan", "--set", "epohcs=2"), "did you mean 'epochs'?"),
-        (("lan", "--set", "epochs=many"), "'epochs' = 'many'"),
-        (("lan", "--set", "epochs"), "'epochs' = None"),
-        (("lan", "--set", "fold=10"), "folds 0 to 9, not 10"),
-        (("lan", "--seed", "-1"), "'seed' = -1"),
-        (("lan", "--set", "width=["), "'width' = '['"),
-        (("lan", "--set", "preset=quick"), "write --preset quick"),
-    ],
-)
-def test_mistakes(words: tuple[str, ...], message: str, command: Command) -> None:
-    assert message in command.bad("train", *words)
-
-
-# --- records ----------------------------------------------------------------------------------------------
-
-
-def record_of(key: str = "0123456789", **recipe: Any) -> records.Record:
-    note = records.DataNote(name="kdef-twin", title="t", real=False, hash="h", made={}, images={"test": 2})
-    return records.Record(
-        key=key, recipe=small(**recipe).model_dump(), classes=list(CLASSES), data=note, code="c",
-        metrics={"test": {"accuracy": 0.5}}, history={"method": [{"epoch": 1.0}]}, model={}, seconds=1.0,
-        peak_memory=1, started="now", command="fercore train lan", versions={}, machine={}, commit={},
-    )  # fmt: skip
-
-
-def test_record_round_trip_and_find(tmp_path: Path) -> None:
-    arrays = {"labels": np.arange(2), "samples": np.array(["a", "bc"])}
-    for key, seed in (("aaaa", 0), ("bbbb", 1)):
-        records.write(record_of(key, seed=seed), arrays, tmp_path)
-    first, second = records.find(tmp_path)
-    assert first.model_dump() == record_of("aaaa").model_dump() and first.name.endswith("-f0-s0-aaaa")
-    assert all(np.array_equal(first.arrays()[name], value) for name, value in arrays.items())
-    assert records.find(tmp_path, seed=1, paper="lan") == [second] and not records.find(tmp_path, method="none")
-    assert records.find(tmp_path / "none") == []
-
-
-def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records.write(record_of(), {"labels": np.arange(2)}, tmp_path)
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(RecordError, match=r"can't be written(.|\n)*free some space"):
-        records.write(record_of(), {"labels": np.arange(3)}, tmp_path)
-    assert [len(record.arrays()["labels"]) for record in records.find(tmp_path)] == [2]
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_broken_records_are_named(tmp_path: Path, command: Command) -> None:
-    with pytest.raises(RecordError, match="is no record"):
-        records.read(tmp_path / "none")
-    folder = records.write(record_of(), {"labels": np.arange(2)}, tmp_path / "store").folder
-    file = folder / "record.json"
-    text = file.read_text()
-    for bad, field in (
-        (text.replace('"seconds":', '"secs":'), "seconds: Field required"),
-        (text.replace('"real": false', '"real": "perhaps"').replace('"real":false', '"real":"perhaps"'), "data.real"),
-        (text[:50], "Invalid JSON"),
-    ):
-        file.write_text(bad)
-        with pytest.raises(RecordError, match=f"record.json(.|\n)*{field}"):
-            records.read(folder)
-        assert field in command.bad("records", "show", folder)
-    file.write_text(text)
-    assert "is no record" in command.bad("records", "show", tmp_path)
-    for damage in (lambda p: os.truncate(p, 40), lambda p: p.write_text("hello"), lambda p: p.unlink()):
-        damage(folder / "arrays.npz")
-        with pytest.raises(RecordError, match=r"arrays\.npz can't be read"):
-            records.read(folder).arrays()
-
-
-def test_nothing_pickled_is_read(tmp_path: Path) -> None:
-    folder = records.write(record_of(), {"labels": np.arange(2)}, tmp_path).folder
-    np.savez(folder / "arrays.npz", labels=np.array([{}], dtype=object))
-    with pytest.raises(RecordError, match=r"arrays\.npz can't be read"):
-        records.read(folder).arrays()
 
 
 def test_votes_as_targets(tmp_path: Path) -> None:

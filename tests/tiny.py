@@ -114,10 +114,13 @@ def ferplus_archive(root: Path, files: dict[str, bytes] | None = None, extra: Se
 
 
 class Command:
-    """``fercore WORDS`` in this process: ``good`` returns its lines, ``bad`` its one message."""
+    """``fercore WORDS`` in this process: ``good`` returns its lines, ``bad`` its one message.
+
+    ``errors``: what the last one wrote to standard error.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
+        self.monkeypatch, self.capsys, self.errors = monkeypatch, capsys, ""
 
     def _run(self, *words: object) -> tuple[int, str, str]:
         self.monkeypatch.setattr("sys.argv", ["fercore", *map(str, words)])
@@ -125,6 +128,7 @@ class Command:
         with pytest.raises(SystemExit) as end:
             cli.main()
         printed = self.capsys.readouterr()
+        self.errors = printed.err
         return int(end.value.code or 0), printed.out, printed.err
 
     def good(self, *words: object) -> list[str]:

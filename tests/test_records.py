@@ -1,0 +1,368 @@
+"""Records: written whole or not at all, checked when read, and the same after any interruption."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import CLASSES, Command, write_prepared
+
+from fercore import evaluate, experiments, records, train
+from fercore.data import catalogue, protocols
+from fercore.errors import FercoreError, RecordError
+from fercore.papers import lan
+
+SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "cluster_sample": 32, "epochs": 3, "backbone_epochs": 1}
+STRIPES = catalogue.Entry("Stripes", False, lambda preset: "stripes", lambda target, _: write_prepared(target))
+
+
+def small(**changes: Any) -> lan.LANRecipe:
+    return lan.recipe("smoke", **(SMALL | changes))
+
+
+def train_small(prepared: str, root: Path, ready: Any) -> None:
+    """A small training on one thread, as a command does it, in a process of its own; ``ready`` is told of its start."""
+    torch.set_num_threads(1)
+    os.environ["FERCORE_PREPARED"] = prepared
+    catalogue.DATASETS["kdef-twin"] = STRIPES
+    ready.send(True)
+    experiments.run(small(), root)
+
+
+def assert_equal(first: records.Record, second: records.Record, arrays: dict[str, np.ndarray] | None = None) -> None:
+    """Two runs with the same results, to the last bit; ``arrays`` of the second, where it is gone."""
+    assert first.results == second.results
+    assert first.metrics == second.metrics and first.key == second.key and first.weights == second.weights
+    one, two = first.arrays(), arrays or second.arrays()
+    assert one.keys() == two.keys() and all(one[name].tobytes() == two[name].tobytes() for name in one)
+
+
+SETTINGS = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+WORDS = ("train", "lan", "--preset", "smoke", *SETTINGS, "--set", "epochs=2")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Runs that are compared bit by bit use as many threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    monkeypatch.setenv("FERCORE_RECORDS", str(tmp_path / "records"))
+    monkeypatch.setitem(catalogue.DATASETS, "kdef-twin", STRIPES)
+    return Command(monkeypatch, capsys)
+
+
+# --- the file -------------------------------------------------------------------------------------------
+
+
+def record_of(key: str = "0123456789", **recipe: Any) -> records.Record:
+    note = records.DataNote(name="kdef-twin", title="t", real=False, hash="h", made={}, images={"test": 2})
+    return records.Record(
+        key=key, recipe=small(**recipe).model_dump(), classes=list(CLASSES), data=note, code="c",
+        metrics={"test": {"accuracy": 0.5}}, history={"method": [{"epoch": 1.0}]}, model={}, seconds=1.0,
+        peak_memory=1, started="now", command="fercore train lan", versions={}, machine={}, commit={},
+    )  # fmt: skip
+
+
+def test_record_round_trip_and_find(tmp_path: Path) -> None:
+    arrays = {"labels": np.arange(2), "samples": np.array(["a", "bc"])}
+    for key, seed in (("aaaa", 0), ("bbbb", 1)):
+        records.write(record_of(key, seed=seed), arrays, tmp_path)
+    first, second = records.find(tmp_path)
+    sums = {"arrays_hash", "checksum"}
+    assert first.model_dump(exclude=sums) == record_of("aaaa").model_dump(exclude=sums)
+    assert first.name == first.folder.name and first.name.endswith("-f0-s0-aaaa")
+    assert all(np.array_equal(first.arrays()[name], value) for name, value in arrays.items())
+    assert records.find(tmp_path, seed=1, paper="lan") == [second] and not records.find(tmp_path, method="none")
+    assert records.find(tmp_path / "none") == []
+
+
+def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.write(record_of(), {"labels": np.arange(2)}, tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(RecordError, match=r"can't be written(.|\n)*free some space"):
+        records.write(record_of(), {"labels": np.arange(3)}, tmp_path)
+    assert [len(record.arrays()["labels"]) for record in records.find(tmp_path)] == [2]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the content of ``record.json`` by hand."""
+    content = json.loads((folder / "record.json").read_text())
+    change(content)
+    (folder / "record.json").write_text(json.dumps(content))
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "a better number": lambda c: c["metrics"]["test"].update(accuracy=0.9),
+    "a seed": lambda c: c["recipe"].update(seed=1),
+    "an hour less": lambda c: c.update(seconds=0.5),
+    "another first loss": lambda c: c["history"]["method"][0].update(epoch=2.0),
+    "no checksum": lambda c: c.pop("checksum"),
+    "the arrays of another": lambda c: c.update(arrays_hash="0" * 16),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_number_changed_by_hand_is_refused(change: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
+    folder = records.write(record_of(), {"labels": np.arange(2)}, tmp_path).folder
+    rewrite(folder, lambda content: None)
+    assert records.read(folder).metrics == {"test": {"accuracy": 0.5}}, "the layout of the text does not count"
+    rewrite(folder, change)
+    with pytest.raises(RecordError, match=r"was changed after the run(.|\n)*run the training again"):
+        records.read(folder)
+
+
+def test_arrays_of_another_run_are_refused(tmp_path: Path) -> None:
+    folder = records.write(record_of(), {"labels": np.arange(2)}, tmp_path).folder
+    np.savez_compressed(folder / "arrays.npz", labels=np.array([0, 2]))
+    with pytest.raises(RecordError, match=r"arrays\.npz is not what the run wrote"):
+        records.read(folder).arrays()
+
+
+@pytest.mark.parametrize("number", [0, 3, "2", None])
+def test_a_record_of_another_format_is_refused(number: object, tmp_path: Path) -> None:
+    folder = records.write(record_of(), {"labels": np.arange(2)}, tmp_path).folder
+    rewrite(folder, lambda content: content.update(format=number))
+    with pytest.raises(RecordError, match=rf"has format {number!r}; this version of fercore reads 1 and 2"):
+        records.read(folder)
+
+
+def test_results_are_what_an_equal_run_repeats(tmp_path: Path) -> None:
+    first, later, other = record_of(), record_of(), record_of()
+    later.history["method"][0]["seconds"] = 9.0
+    later.seconds, later.started = 7.0, "later"
+    other.history["method"][0]["train_loss"] = 1.5
+    assert first.results == later.results != other.results
+    first = records.write(first, {"labels": np.arange(2)}, tmp_path)
+    second = records.write(later, {"labels": np.arange(3)}, tmp_path)
+    assert first.results != second.results, "arrays count"
+
+
+def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
+    (tmp_path / f".{record_of().name}.12345.partial").mkdir()
+    (tmp_path / ".another.1.partial").mkdir()
+    records.write(record_of(), {"labels": np.arange(2)}, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".another.1.partial", record_of().name]
+
+
+def test_broken_records_are_named(tmp_path: Path, command: Command) -> None:
+    with pytest.raises(RecordError, match="is no record"):
+        records.read(tmp_path / "none")
+    folder = records.write(record_of(), {"labels": np.arange(2)}, tmp_path / "store").folder
+    file = folder / "record.json"
+    text = file.read_text()
+    for bad, field in (
+        (text.replace('"seconds":', '"secs":'), "seconds: Field required"),
+        (text.replace('"real": false', '"real": "perhaps"').replace('"real":false', '"real":"perhaps"'), "data.real"),
+        (text[:50], "Invalid JSON"),
+    ):
+        file.write_text(bad)
+        with pytest.raises(RecordError, match=f"record.json(.|\n)*{field}"):
+            records.read(folder)
+        assert field in command.bad("records", "show", folder)
+    file.write_text(text)
+    assert "is no record" in command.bad("records", "show", tmp_path)
+    for damage in (lambda p: os.truncate(p, 40), lambda p: p.write_text("hello"), lambda p: p.unlink()):
+        damage(folder / "arrays.npz")
+        with pytest.raises(RecordError, match=r"arrays\.npz can't be read"):
+            records.read(folder).arrays()
+
+
+def test_nothing_pickled_is_read(tmp_path: Path) -> None:
+    folder = records.write(record_of(), {"labels": np.arange(2)}, tmp_path).folder
+    np.savez(folder / "arrays.npz", labels=np.array([{}], dtype=object))
+    with pytest.raises(RecordError, match=r"arrays\.npz can't be read"):
+        records.read(folder).arrays()
+
+
+# --- from the command line to a record --------------------------------------------------------------------
+
+
+def test_train_writes_a_record_and_finds_it_again(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = command.good(*WORDS)
+    record = records.read(lines[-1])
+    assert record.folder.parent == tmp_path / "records" and lines[-2].startswith("test ")
+    assert record.recipe["epochs"] == 2 and record.classes == list(CLASSES)
+    assert {stage: len(rows) for stage, rows in record.history.items()} == {"backbone": 1, "method": 2}
+    assert record.metrics["test"]["interval_over"] == "subjects"
+    numbers = record.metrics["test"]
+    assert numbers["accuracy_low"] <= numbers["accuracy"] <= numbers["accuracy_high"]
+    arrays = record.arrays()
+    assert not [name for name, value in arrays.items() if value.dtype == object]
+    answers = arrays["probabilities"].astype(float).argmax(1)
+    assert (answers == arrays["labels"]).mean() == pytest.approx(numbers["accuracy"])
+    assert np.trace(arrays["confusion_test"]) == round(numbers["accuracy"] * numbers["images"])
+    assert record.data.images["test"] == len(arrays["samples"]) == numbers["images"]
+
+    recipe = lan.LANRecipe.model_validate(record.recipe)
+    network = lan.model(recipe, 3)
+    train.load_weights(network, record.folder / "model.safetensors")
+    data = catalogue.prepare("kdef-twin")
+    rows = protocols.split(data.manifest, recipe.protocol)["test"]
+    again = train.predict(network, train.Batches(data, rows, 16, 256, "cpu"))
+    assert np.abs(again - arrays["probabilities"]).max() < 1e-3, "the weights are those that were tested"
+    assert not (tmp_path / "records" / ".running" / record.key).exists()
+
+    monkeypatch.setattr(experiments, "_train", lambda *_: pytest.fail("trained again"))
+    assert command.good(*WORDS) == lines
+    assert command.good(*record.command.split()[1:])[-1] == lines[-1], "the record's own command finds it"
+    assert record.name in command.good("records", "list", tmp_path / "records")[0]
+    assert f'"key": "{record.key}"' in "\n".join(command.good("records", "show", lines[-1]))
+
+
+def damage_json(folder: Path) -> None:
+    os.truncate(folder / "record.json", 200)
+
+
+def damage_number(folder: Path) -> None:
+    rewrite(folder, lambda content: content["metrics"]["test"].update(accuracy=1.0))
+
+
+def damage_arrays(folder: Path) -> None:
+    os.truncate(folder / "arrays.npz", 200)
+
+
+def test_a_corrupted_record_is_named_and_made_again(command: Command) -> None:
+    whole = records.read(command.good(*WORDS)[-1])
+    arrays = whole.arrays()
+    for damage, message in (
+        (damage_json, "Invalid JSON"),
+        (damage_number, "was changed after the run"),
+        (damage_arrays, "arrays.npz can't be read"),
+    ):
+        damage(whole.folder)
+        lines = command.good(*WORDS)
+        assert message in command.errors and "It is made again now." in command.errors
+        again = records.read(lines[-1])
+        assert_equal(again, whole, arrays)
+
+
+def test_what_the_record_says_of_the_run(command: Command) -> None:
+    record = records.read(command.good(*WORDS)[-1])
+    assert set(record.weights) == {"backbone", "method", "final"}
+    assert len({note.hash for note in record.weights.values()}) == 3
+    assert all(note.norm > 0 for note in record.weights.values())
+    assert all(row["first_loss"] > 0 and row["train_loss"] > 0 for rows in record.history.values() for row in rows)
+    assert record.model["flops"] == 2 * record.model["multiply_adds"] > 0 < record.model["frames_per_second"]
+    assert record.machine["device"] == "cpu" and record.machine["threads"] == 1 and record.machine["instructions"]
+    assert set(record.commit) == {"id", "dirty"} and record.versions["torch"] and record.peak_memory > 2**20
+    arrays, numbers = record.arrays(), record.metrics["test"]
+    found = evaluate.summary(arrays["labels"], arrays["probabilities"].argmax(1), record.classes)
+    assert {name: numbers[name] for name in found} == found, "every number follows from the arrays"
+    assert numbers["calibration_error"] == evaluate.calibration_error(arrays["labels"], arrays["probabilities"])
+    assert not experiments.stale(record) and experiments.stale(record.model_copy(update={"code": "0"}))
+
+
+def test_an_interrupted_command_goes_on(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh = lan.refresh
+
+    def stop(recipe: lan.LANRecipe, epoch: int, *words: Any) -> bool:
+        if epoch == 1:
+            raise FercoreError("stopped")
+        return refresh(recipe, epoch, *words)
+
+    monkeypatch.setattr(lan, "refresh", stop)
+    assert "stopped" in command.bad(*WORDS)
+    assert not list((tmp_path / "records").glob("*/record.json"))
+    monkeypatch.setattr(lan, "refresh", refresh)
+    resumed = records.read(command.good(*WORDS)[-1])
+    whole = records.read(command.good(*WORDS, "--records", tmp_path / "other")[-1])
+    assert_equal(resumed, whole)
+    weights = [(r.folder / "model.safetensors").read_bytes() for r in (resumed, whole)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("lam",), "no paper 'lam' (did you mean 'lan'?)"),
+        (("lan", "--preset", "smoek"), "did you mean 'smoke'?"),
+        (("lan", "--dataset", "rafdb"), "there are: kdef-twin, ferplus"),
+        (("lan", "--set", "epohcs=2"), "did you mean 'epochs'?"),
+        (("lan", "--set", "epochs=many"), "'epochs' = 'many'"),
+        (("lan", "--set", "epochs"), "'epochs' = None"),
+        (("lan", "--set", "fold=10"), "folds 0 to 9, not 10"),
+        (("lan", "--seed", "-1"), "'seed' = -1"),
+        (("lan", "--set", "width=["), "'width' = '['"),
+        (("lan", "--set", "preset=quick"), "write --preset quick"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], message: str, command: Command) -> None:
+    assert message in command.bad("train", *words)
+
+
+# --- interruptions ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Folder of a record made without interruption in a process of its own, and the seconds that it took."""
+    root = tmp_path_factory.mktemp("whole")
+    child = start(root / "prepared", root / "records")
+    began = time.monotonic()
+    child.join()
+    seconds = time.monotonic() - began
+    assert child.exitcode == 0
+    return only(root / "records"), seconds
+
+
+def start(prepared: Path, root: Path) -> Any:
+    """A process that runs :func:`train_small`, returned when it has begun; forked, so that torch is loaded once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["test_records"])
+    ours, theirs = context.Pipe()
+    child = context.Process(target=train_small, args=(str(prepared), root, theirs))
+    child.start()
+    assert ours.poll(300) and ours.recv()
+    return child
+
+
+def only(root: Path) -> Path:
+    (file,) = root.glob("[!.]*/record.json")
+    return file.parent
+
+
+@pytest.mark.parametrize("moments", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_ends_in_the_same_record(
+    moments: int, whole: tuple[Path, float], tmp_path: Path
+) -> None:
+    reference, seconds = records.read(whole[0]), whole[1]
+    prepared = whole[0].parents[1] / "prepared"
+    generator = random.Random(moments)
+    for number in range(moments):
+        root = tmp_path / str(number)
+        child = start(prepared, root)
+        time.sleep(seconds * (number + generator.random()) / moments)
+        child.kill()
+        child.join()
+        again = start(prepared, root)
+        again.join()
+        assert again.exitcode == 0
+        assert_equal(records.read(only(root)), reference)
+        left = [path.name for path in root.rglob("*") if ".partial" in path.name and ".backbones" not in path.parts]
+        assert not left, "nothing half-written stays"
+        shutil.rmtree(root)
