@@ -7,9 +7,12 @@ Every number is typed by hand in centimetres; no third-party mesh, texture, land
 - `fercore.heads.expressions`  ten expressions as recipes of action units, and how one is drawn
 - `fercore.heads.people`       what makes a person, how one is drawn, the shape of a resting face
 - `fercore.heads.motion`       muscles, jaw and lids at work
-- `fercore.heads.skin`, `parts`, `hair`  colours; eyes, mouth, ears, neck, clothes; hair
+- `fercore.heads.skin`, `parts`, `hair`  colours, brows and beards; eyes, mouth, ears, neck, clothes; hair
+- `fercore.heads.accessories`  spectacles, headwear, collars, hands and things before the face
 - `fercore.heads.scene`        a whole head as one mesh
+- `fercore.heads.meshfile`     a textured mesh from a file, for scans
 - `fercore.heads.light`, `render`  lights, backgrounds; the picture with landmarks, depth and parts
+- `fercore.heads.raster`, `shade`  the compiled kernels of the renderer
 - `fercore.heads.sheets`       contact sheets as arrays
 
 >>> head = Head(sample_person(7))
@@ -18,13 +21,15 @@ Every number is typed by hand in centimetres; no third-party mesh, texture, land
 ((112, 112, 3), (68, 2))
 """
 
+from fercore.heads.accessories import Accessories, sample_accessories
 from fercore.heads.anatomy import REGIONS, Anatomy, canonical
 from fercore.heads.expressions import EXPRESSIONS, LEVELS, sample_expression
-from fercore.heads.light import Light, sample_background, sample_light
+from fercore.heads.light import Light, multipie_flashes, sample_background, sample_film_light, sample_light
+from fercore.heads.meshfile import read_mesh
 from fercore.heads.muscles import ACTION_UNITS, ActionUnits, check_action_units
 from fercore.heads.parts import PARTS
 from fercore.heads.people import Person, sample_person
-from fercore.heads.render import Rendering, face_centre, render
+from fercore.heads.render import Rendering, face_centre, level_of_detail, render
 from fercore.heads.scene import Head, Mesh
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "LEVELS",
     "PARTS",
     "REGIONS",
+    "Accessories",
     "ActionUnits",
     "Anatomy",
     "Head",
@@ -43,9 +49,14 @@ __all__ = [
     "canonical",
     "check_action_units",
     "face_centre",
+    "level_of_detail",
+    "multipie_flashes",
+    "read_mesh",
     "render",
+    "sample_accessories",
     "sample_background",
     "sample_expression",
+    "sample_film_light",
     "sample_light",
     "sample_person",
 ]

@@ -36,30 +36,124 @@ class Light:
 def sample_light(rng: np.random.Generator) -> Light:
     """A key light from a random direction in front, of random strength and tint, with more or less light all round."""
     azimuth, elevation = rng.normal(0, 0.6), rng.uniform(0.1, 0.9)
-    strength, tint, around = rng.uniform(0.75, 1.15), rng.normal(0, 0.04, 3), rng.uniform(0.28, 0.55)
-    flat = np.cos(elevation)
+    strength, tint, around = rng.uniform(0.75, 1.15), rng.normal(0, 0.05, 3), rng.uniform(0.25, 0.55)
     return Light(
-        key_direction=_triple([np.sin(azimuth) * flat, np.sin(elevation), np.cos(azimuth) * flat]),
-        key=_triple((np.array([1.02, 0.97, 0.92]) + tint) * 0.86 * strength),
+        key_direction=_from_angles(azimuth, elevation),
+        key=_triple((np.array([1.02, 0.97, 0.92]) + tint) * 0.92 * strength),
         sky=_triple(np.array([0.98, 1.0, 1.04]) * around * 1.1),
-        ground=_triple(np.array([0.9, 0.82, 0.78]) * around * 0.62),
+        ground=_triple(np.array([0.9, 0.82, 0.78]) * around * 0.6),
     )
+
+
+def sample_film_light(rng: np.random.Generator) -> Light:
+    """Light as in films: dark all round, a key from the side, from above or from behind, warm against cold colours."""
+    side = rng.choice([-1, 1])
+    azimuth, elevation = side * rng.uniform(0.5, 1.6), rng.uniform(-0.1, 1.0)
+    warm, cold = np.array([1.15, 0.86, 0.60]), np.array([0.55, 0.78, 1.10])
+    key, fill = (warm, cold) if rng.random() < 0.6 else (cold, warm)
+    mood, around = rng.uniform(0.3, 1.0), rng.uniform(0.04, 0.22)
+    neutral = 1 - mood
+    return Light(
+        key_direction=_from_angles(azimuth, elevation),
+        key=_triple((neutral + mood * key) * rng.uniform(0.7, 1.3)),
+        sky=_triple((neutral + mood * fill) * around),
+        ground=_triple((neutral + mood * key) * around * 0.5),
+        side_direction=_from_angles(-side * rng.uniform(1.2, 2.0), 0.2),
+        side=_triple((neutral + mood * fill) * rng.uniform(0.1, 0.5)),
+    )
+
+
+_FLASHES = (  # azimuth and elevation in degrees of flashes 01..18: by the cameras from -90 to 90, and two ceilings
+    *((-90 + 15 * k, 8) for k in range(13)),
+    *((-50, 38), (-22, 40), (0, 42), (22, 40), (50, 38)),
+)
+
+
+def multipie_flashes() -> dict[int, Light]:
+    """Light 0..19 in the manner of Multi-PIE: 0 the room alone, 1..18 one flash each with the room, 19 all of them.
+
+    Flashes 1..13 stand beside the cameras from the image's left (-90 degrees) to its right, 14..18 above. Directions
+    are ours, laid out like the rig's; the published set takes its picture 19 without a flash, as 0.
+    """
+    room = Light(
+        key_direction=(0.1, 1.0, 0.35), key=(0.16, 0.16, 0.15), sky=(0.40, 0.40, 0.41), ground=(0.22, 0.20, 0.19)
+    )
+    lights = {0: room}
+    for number, (azimuth, elevation) in enumerate(_FLASHES, 1):
+        lights[number] = Light(
+            key_direction=_from_angles(*np.deg2rad([azimuth, elevation])),
+            key=(1.0, 0.99, 0.97),
+            sky=(0.27, 0.27, 0.28),
+            ground=(0.15, 0.14, 0.13),
+            side=(0.0, 0.0, 0.0),
+        )
+    lights[19] = Light((0, 0.35, 1.0), (0.62, 0.61, 0.60), (0.62, 0.62, 0.62), (0.50, 0.50, 0.50), side=(0.0, 0.0, 0.0))
+    return lights
+
+
+def _from_angles(azimuth: float, elevation: float) -> Triple:
+    """Direction of a light, from angles in radians: 0, 0 is before the face, positive is right and up."""
+    flat = np.cos(elevation)
+    return _triple([np.sin(azimuth) * flat, np.sin(elevation), np.cos(azimuth) * flat])
 
 
 def _triple(values: Array | list[float]) -> Triple:
     return tuple(float(v) for v in values)
 
 
-def sample_background(size: int, rng: np.random.Generator) -> Array:
-    """A blurred room (size, size, 3) in 0..1: a gradient between two muted colours with up to five soft spots."""
-    y, x = np.mgrid[0:size, 0:size] / size
-    first, second = rng.random((2, 3)) * 0.5 + 0.2
-    first, second = (0.4 * colour + 0.6 * colour.mean() for colour in (first, second))
-    slope = rng.normal(size=2)
-    t = np.clip(0.5 + 0.5 * (x - 0.5) * slope[0] + 0.5 * (y - 0.5) * slope[1], 0, 1)[..., None]
-    image = first * (1 - t) + second * t
-    for _ in range(rng.integers(0, 6)):
-        cx, cy, radius = rng.random(3)
-        spot = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (0.02 + 0.1 * radius**2))
-        image = image + spot[..., None] * rng.normal(0, 0.10, 3)
-    return np.clip(image, 0.02, 1)
+# ---- backgrounds ---------------------------------------------------------------------------------------------------
+
+
+def sample_background(size: int, rng: np.random.Generator, kind: str | None = None) -> Array:
+    """A picture (size, size, 3) in 0..1 of what is out of focus behind a person.
+
+    kind: "studio" (a plain wall with a fall-off), "room" (walls, a window, furniture), "outdoors" (sky, trees, ground,
+    discs of light), or any of them when None. Raises ParameterError for another.
+    """
+    kinds = {"studio": _studio, "room": _room, "outdoors": _outdoors}
+    if kind is not None and kind not in kinds:
+        raise ParameterError(f"unknown kind {kind!r} of background", do=f"choose from {', '.join(kinds)}, or None")
+    y, x = (np.mgrid[0:size, 0:size] + 0.5) / size
+    drawn = list(kinds)[rng.integers(3)]
+    return np.clip(kinds[kind or drawn](x, y, rng), 0.02, 1)
+
+
+def _muted(rng: np.random.Generator, low: float, high: float) -> Array:
+    """A colour near grey."""
+    colour = rng.random(3) * (high - low) + low
+    return 0.45 * colour + 0.55 * colour.mean()
+
+
+def _studio(x: Array, y: Array, rng: np.random.Generator) -> Array:
+    colour, cx, cy = _muted(rng, 0.15, 0.75), *rng.uniform(0.2, 0.8, 2)
+    fall = 1.1 - rng.uniform(0.1, 0.5) * ((x - cx) ** 2 + (y - cy) ** 2)
+    return colour * fall[..., None]
+
+
+def _room(x: Array, y: Array, rng: np.random.Generator) -> Array:
+    """Soft-edged rectangles: a corner, a window or lamp, shelves."""
+    image = _muted(rng, 0.25, 0.65) * (1 - 0.3 * y * rng.random())[..., None]
+    for k in range(rng.integers(3, 9)):
+        cx, cy, w, h = *rng.random(2), *rng.uniform(0.05, 0.4, 2)
+        blur = rng.uniform(0.01, 0.06)
+        inside = 1 / (1 + np.exp(((np.abs(x - cx) - w) / blur).clip(-30, 30)))
+        inside = inside / (1 + np.exp(((np.abs(y - cy) - h) / blur).clip(-30, 30)))
+        colour = np.array([0.95, 0.95, 0.92]) if k == 0 and rng.random() < 0.5 else _muted(rng, 0.05, 0.7)
+        image = image + (0.85 * inside)[..., None] * (colour - image)
+    return image
+
+
+def _outdoors(x: Array, y: Array, rng: np.random.Generator) -> Array:
+    horizon, blur = rng.uniform(0.35, 0.95), rng.uniform(0.02, 0.12)
+    sky = np.array([0.62, 0.74, 0.90]) * rng.uniform(0.6, 1.05) + 0.15 * (y / horizon)[..., None]
+    ground = np.array([[0.25, 0.36, 0.16], [0.45, 0.40, 0.32], [0.35, 0.36, 0.38]])[rng.integers(3)] * rng.uniform(
+        0.6, 1.2
+    )
+    line = horizon + 0.06 * np.sin(x * rng.uniform(3, 14) + rng.random() * 6) + 0.03 * np.sin(x * 31)
+    below = (1 / (1 + np.exp(((line - y) / blur).clip(-30, 30))))[..., None]
+    image = sky * (1 - below) + ground * below
+    for _ in range(rng.integers(0, 26)):  # leaves and lights out of focus
+        cx, cy, radius = *rng.random(2), rng.uniform(0.02, 0.09)
+        disc = 1 / (1 + np.exp(((np.hypot(x - cx, y - cy) - radius) / 0.008).clip(-30, 30)))
+        image = image + (0.35 * disc)[..., None] * (_muted(rng, 0.1, 1.0) * [0.9, 1.0, 0.7] - image)
+    return image

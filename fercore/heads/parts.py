@@ -123,7 +123,7 @@ def mouth_cavity(slit: Slit, skin: Array, tone: Array) -> Patch:
     rows = []
     for lip, sign in ((skin[slit.upper], 1), (skin[slit.lower], -1)):
         skirt = [lip * [narrow, 1, 1] + middle[:, None] * [0, sign * dy, 0] + [0, 0, dz] for dz, dy, narrow in rings]
-        rows += skirt[::sign]
+        rows += [np.maximum(row, [-99, -99, 4.7]) for row in skirt[::sign]]  # in front of the neck inside the head
     flesh, dark = tone * [0.85, 0.46, 0.46], np.array([0.30, 0.075, 0.07])
     half = [flesh, flesh, flesh * 0.85, dark * 1.3, dark, dark * 0.3]
     colours, wet = np.repeat(half + half[::-1], n, 0), np.repeat([0.5, 0.85, 0.85, 0.5, 0.2, 0.0], n)
@@ -156,7 +156,7 @@ def _dental_arch(person: Person, is_upper: bool, front: float, drop: float) -> P
     gap = smoothstep(0.80, 1.0, np.abs(place % 1 - 0.5) * 2)  # 1 between two teeth
     uneven = 0.07 * (place.astype(int) == 1) * is_upper + 0.05 * gap  # the second tooth is the short one
     shade = (1 - 0.16 * gap) * (1 - 0.75 * smoothstep(1.1, 2.7, np.abs(x)))
-    enamel = np.array([1.20, 1.17, 1.09]) - 0.10 * person.age * np.array([0.5, 1, 2])
+    enamel = np.array([1.13, 1.10, 1.03]) - 0.10 * person.age * np.array([0.5, 1, 2])
     rows, colours = [], []
     for t, dz in ((-0.02, 0.0), (0.06, 0.05), (0.5, 0.08), (0.92, 0.02), (1.05, 0.06), (1.9, 0.1)):
         cut = uneven * (t < 0.1)
@@ -167,8 +167,10 @@ def _dental_arch(person: Person, is_upper: bool, front: float, drop: float) -> P
 
 
 def open_jaw(patch: Patch, angle: float) -> Patch:
-    """The patch turned with the jaw by ``angle`` radians."""
-    return patch._replace(vertices=rotate_x(patch.vertices, angle, JAW_JOINT))
+    """The patch turned with the jaw by ``angle`` radians; the tongue turns a little less and comes forward."""
+    tongue = patch.part == "tongue"
+    turned = rotate_x(patch.vertices, angle * (0.85 if tongue else 1), JAW_JOINT)
+    return patch._replace(vertices=np.maximum(turned + [0, 0, 1.5 * angle], [-99, -99, 4.9]) if tongue else turned)
 
 
 # ---- ears, neck, clothes -------------------------------------------------------------------------------------------
@@ -176,7 +178,7 @@ def open_jaw(patch: Patch, angle: float) -> Patch:
 
 def ears(person: Person, tone: Array) -> list[Patch]:
     """Both ears; none under long hair, which would not cover them cleanly."""
-    if person.hair in ("long", "bob"):
+    if person.hair in ("long", "bob", "curls"):
         return []
     u, t = np.meshgrid(np.linspace(0, 1, 15), np.linspace(0, 2 * np.pi, 40, endpoint=False), indexing="ij")
     sin, cos = np.sin(t), np.cos(t)
@@ -190,7 +192,9 @@ def ears(person: Person, tone: Array) -> list[Patch]:
     out -= 0.55 * np.exp(-(((z - 0.25) / 0.75) ** 2) - ((y + 0.15) / 0.95) ** 2)  # concha
     shade = 1 - 0.45 * np.exp(-(((z - 0.35) / 0.5) ** 2) - ((y + 0.2) / 0.6) ** 2)
     shade -= 0.15 * np.exp(-(((u - 0.78) / 0.06) ** 2))
-    size, root = 1 + 0.04 * person.width, 7.12 * (1 + 0.045 * person.width) - 0.38
+    soft = max(0.0, -person.sex)
+    size = 1 + 0.04 * person.width - 0.06 * soft + 0.06 * max(0.0, person.age - 0.4)
+    root = 7.12 * (1 + 0.045 * person.width - 0.035 * soft) - 0.38
     height = -1.1 + y * size - 0.10 * z
     depth = -0.9 + z * size + 0.198 * y - 0.40 * (height + 1.1)
     patches = []
@@ -206,7 +210,7 @@ def neck(person: Person, stretched: float, tone: Array) -> Patch:
     y = np.linspace(-3, -19, 20)[:, None]
     t, q = np.linspace(0, 2 * np.pi, 48, endpoint=False)[None], (-3 - y) / 16
     sin, cos, front = np.sin(t), np.cos(t), np.cos(t) > 0
-    radius = 5.35 + 0.5 * person.sex + 0.25 * person.fat
+    radius = 5.15 + 0.65 * person.sex + 0.25 * person.fat
     radius = radius * (1 - 0.10 * np.sin(np.pi * np.clip(q * 1.3, 0, 1))) + 2.8 * smoothstep(0.68, 1.0, q)
     z = -1.5 - 2.1 * q + radius * 0.98 * cos
     muscle = smoothstep(0.15, 0.9, q) * np.exp(-(((np.abs(sin) - 0.42 + 0.25 * q) / 0.10) ** 2))

@@ -8,15 +8,19 @@ from typing import NamedTuple
 import numpy as np
 
 from fercore.errors import ParameterError
-from fercore.heads import parts
+from fercore.heads import accessories, parts
+from fercore.heads.accessories import Accessories
 from fercore.heads.anatomy import Array, canonical
-from fercore.heads.fields import value_noise
 from fercore.heads.hair import grow_hair
 from fercore.heads.motion import eye_centres, move_face
 from fercore.heads.muscles import check_action_units
 from fercore.heads.parts import PARTS, Patch
 from fercore.heads.people import Person, resting_shape
-from fercore.heads.skin import paint_skin, shade_wrinkles
+from fercore.heads.raster import vertex_normals
+from fercore.heads.skin import beard_hairs, brow_hairs, paint_skin, shade_wrinkles
+
+PAINT = 2.2 / 1.25
+"""Colours are typed as a screen shows them to the power 1.25; to this power they are linear."""
 
 
 class Mesh(NamedTuple):
@@ -42,24 +46,28 @@ class Head:
     >>> head = Head(sample_person(7))
     >>> mesh = head.mesh({6: 0.8, 12: 1.0, 25: 0.8})
 
-    ``density`` is the resolution of the mesh: .75 shows no difference up to 112 px, take 1 for 224 px and for figures.
+    ``density`` is the resolution of the mesh, see `fercore.heads.level_of_detail`; ``wear`` is what the person wears
+    and holds (nothing when None).
     """
 
-    def __init__(self, person: Person, density: float = 0.75) -> None:
+    def __init__(self, person: Person, density: float = 0.75, wear: Accessories | None = None) -> None:
         self.person, self.anatomy = person, canonical(density)
         c = self.anatomy
         self.shape, self.age_lines = resting_shape(c, person)
         self.skin = paint_skin(c, person)
         self.eye_centres = eye_centres(c, self.shape)
-        self._eyeball = parts.eyeball_template(person)
+        ball, faces, colours = parts.eyeball_template(person)
+        seen = faces[ball[faces][..., 2].max(1) > -0.3]  # the back of an eye never shows
+        self._eyeball = ball, seen, colours * [0.80, 0.785, 0.775]  # lids and lashes shade it
         self._teeth, self._lower_teeth, self._tongue = parts.teeth_and_tongue(c, person, self.shape)
-        self._hair, hanging = grow_hair(c, person)
-        self._still = [*parts.ears(person, self.skin.tone), *parts.clothes(person), *hanging]
-        self._gloss = 0.30 + 0.35 * c.lip - 0.25 * np.clip(self.skin.beard, 0, 1)
-        self._beard = np.zeros_like(c.rest)
-        if person.beard > 0.6:
-            tufts = 0.28 + 0.15 * value_noise(3, c.x * 4 + 30, c.y * 4 + 60)
-            self._beard = (c.normal + np.array([0, -0.5, 0.3])) * (self.skin.beard * tufts)[:, None]
+        wear = wear or Accessories()
+        self._moving, hanging = grow_hair(c, person, wear.headwear)
+        beard = beard_hairs(c, person, self.skin, density)
+        self._moving += [brow_hairs(c, person, self.shape, density), *([beard] if beard else [])]
+        worn, self._glass = accessories.build(wear, c, person, self.shape, self.eye_centres)
+        ears = [] if wear.headwear == "headscarf" else parts.ears(person, self.skin.tone)
+        self._still = [*ears, *parts.clothes(person), *hanging, *worn]
+        self._grain = np.stack([8 * np.arctan2(c.rest[:, 0], c.rest[:, 2]), c.y], 1) + 64
 
     def mesh(
         self,
@@ -71,28 +79,42 @@ class Head:
             raise ParameterError(f"gaze {gaze!r}", do="give (right, up) in radians, each in -1..1")
         units, c, tone = check_action_units(action_units or {}), self.anatomy, self.skin.tone
         face = move_face(c, self.person, self.shape, self.age_lines, units, gaze[1])
-        skin = face.skin + self._beard
-        patches = [Patch(skin, c.faces, shade_wrinkles(self.skin.colours, face.wrinkles), self._gloss, "skin")]
+        skin = face.skin
+        colours = shade_wrinkles(self.skin.colours, face.wrinkles)
+        patches = [Patch(skin, c.faces, colours, self.skin.gloss, "skin", None, self._grain)]
         for side, centre in self.eye_centres.items():
             patches += parts.lids(c, self.person, skin, side, centre, tone)
             patches.append(parts.eyeball(self._eyeball, side, centre, gaze))
         patches += [parts.mouth_cavity(c.mouth, skin, tone), self._teeth]
         patches += [parts.open_jaw(patch, face.jaw) for patch in (self._lower_teeth, self._tongue)]
         patches.append(parts.neck(self.person, float(np.mean(units.get(20, 0))), tone))
-        patches += [*self._still, self._hair.patch(skin)]
-        return _pack(patches, skin[c.landmarks])
+        patches += [*self._still, *(hairs.patch(skin) for hairs in self._moving)]
+        return _pack([*patches, *self._glass], skin[c.landmarks], sum(len(pane.faces) for pane in self._glass))
 
 
-def _pack(patches: list[Patch], landmarks: Array) -> Mesh:
-    """All patches as one mesh."""
+def _pack(patches: list[Patch], landmarks: Array, clear: int) -> Mesh:
+    """All patches as one mesh, colours made linear; the first is the closed skin, the last ``clear`` faces glass."""
     sizes = [len(patch.vertices) for patch in patches]
     starts = np.r_[0, np.cumsum(sizes)[:-1]]
-    colours = [np.broadcast_to(p.colours, p.vertices.shape) for p in patches]
+    vertices = np.concatenate([p.vertices for p in patches], dtype="f4")
+    faces = np.concatenate([p.faces + start for p, start in zip(patches, starts, strict=True)]).astype(np.int32)
+    colours = np.concatenate([np.broadcast_to(p.colours, p.vertices.shape) for p in patches], dtype="f4")
+    strands, coords = np.zeros_like(vertices), np.zeros((len(vertices), 2), np.float32)
+    for patch, start, size in zip(patches, starts, sizes, strict=True):
+        if patch.strands is not None:
+            strands[start : start + size] = patch.strands
+        if patch.coords is not None:
+            coords[start : start + size] = patch.coords
     return Mesh(
-        vertices=np.concatenate([p.vertices for p in patches]).astype(np.float32),
-        faces=np.concatenate([p.faces + start for p, start in zip(patches, starts, strict=True)]).astype(np.int32),
-        colours=np.clip(np.concatenate(colours), 0, 1.2).astype(np.float32),
+        vertices=vertices,
+        faces=faces,
+        colours=np.clip(colours, 0, 1.2) ** np.float32(PAINT),
         gloss=np.concatenate([np.broadcast_to(p.gloss, n) for p, n in zip(patches, sizes, strict=True)], dtype="f4"),
         part=np.repeat([PARTS.index(p.part) for p in patches], sizes).astype(np.int8),
         landmarks=landmarks.astype(np.float32),
+        normals=vertex_normals(vertices, faces),
+        strands=strands,
+        coords=coords,
+        culled=len(patches[0].faces),
+        clear=clear,
     )

@@ -1,0 +1,159 @@
+"""Kernels of the renderer, compiled and on one thread: points, nearest faces, shadow share, ambient occlusion.
+
+All arrays are float32 and int32. Samples are the supersampled grid; pixels are what a picture keeps.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+FAR = np.float32(1e9)
+_HALF, _ONE = np.float32(0.5), np.float32(1)
+jit = numba.njit(cache=True, fastmath=True, error_model="numpy")
+
+
+@jit
+def project(vertices, to_camera, shift, scale, middle, points):
+    """Columns x, y in samples and depth in cm of each vertex, written to ``points`` (V, 3): a pinhole camera."""
+    for i in range(vertices.shape[0]):
+        a, b, c = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        depth = -(to_camera[2, 0] * a + to_camera[2, 1] * b + to_camera[2, 2] * c + shift[2])
+        per_cm = scale / depth
+        points[i, 0] = middle + per_cm * (to_camera[0, 0] * a + to_camera[0, 1] * b + to_camera[0, 2] * c + shift[0])
+        points[i, 1] = middle - per_cm * (to_camera[1, 0] * a + to_camera[1, 1] * b + to_camera[1, 2] * c + shift[1])
+        points[i, 2] = depth
+
+
+@jit
+def project_flat(vertices, frame, shift, points):
+    """The same for parallel light: ``frame`` (3, 3) holds its axes in texels as rows; depth falls towards the light."""
+    for i in range(vertices.shape[0]):
+        a, b, c = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        for k in range(3):
+            points[i, k] = frame[k, 0] * a + frame[k, 1] * b + frame[k, 2] * c + shift[k]
+
+
+@jit
+def rasterise(points, faces, first, last, culled, depth, face):
+    """Nearest of the faces first..last at each sample; the first ``culled`` ones only where they face the camera."""
+    height, width = depth.shape
+    for i in range(first, last):
+        a, b, c = faces[i, 0], faces[i, 1], faces[i, 2]
+        x0, y0, x1, y1, x2, y2 = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if area == 0 or (i < culled and area > 0):
+            continue
+        left, right = int(np.ceil(min(x0, x1, x2) - _HALF)), int(np.floor(max(x0, x1, x2) - _HALF))
+        top, bottom = int(np.ceil(min(y0, y1, y2) - _HALF)), int(np.floor(max(y0, y1, y2) - _HALF))
+        left, right, top, bottom = max(0, left), min(width - 1, right), max(0, top), min(height - 1, bottom)
+        if left > right or top > bottom:
+            continue
+        z0, dz1, dz2 = points[a, 2], points[b, 2] - points[a, 2], points[c, 2] - points[a, 2]
+        inverse = _ONE / area
+        ux, uy = (y2 - y0) * inverse, (x0 - x2) * inverse
+        vx, vy = (y0 - y1) * inverse, (x1 - x0) * inverse
+        for y in range(top, bottom + 1):
+            py = np.float32(y) + _HALF - y0
+            for x in range(left, right + 1):
+                px = np.float32(x) + _HALF - x0
+                u, v = ux * px + uy * py, vx * px + vy * py
+                # the tolerance closes cracks between faces
+                if u >= np.float32(-1e-4) and v >= np.float32(-1e-4) and u + v <= np.float32(1.0001):
+                    z = z0 + u * dz1 + v * dz2
+                    if z < depth[y, x]:
+                        depth[y, x] = z
+                        face[y, x] = i
+
+
+@jit
+def vertex_normals(points, faces):
+    """Unit normal of each vertex (V, 3), weighted by the area of its faces."""
+    normals = np.zeros_like(points)
+    for i in range(faces.shape[0]):
+        a, b, c = faces[i, 0], faces[i, 1], faces[i, 2]
+        ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+        vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        for k in (a, b, c):
+            normals[k, 0] += nx
+            normals[k, 1] += ny
+            normals[k, 2] += nz
+    for i in range(normals.shape[0]):
+        length = np.sqrt(normals[i, 0] ** 2 + normals[i, 1] ** 2 + normals[i, 2] ** 2) + np.float32(1e-12)
+        for k in range(3):
+            normals[i, k] /= length
+    return normals
+
+
+@jit
+def lit_share(shadow, x, y, z, reach):
+    """Share of a square of 2 ``reach`` texels round (x, y) of the shadow map that is not nearer to the light than z.
+
+    Percentage-closer filtering with a box whose edges fall between texels: it moves smoothly, so no edge is jagged.
+    """
+    n = shadow.shape[0]
+    left, top = x - reach - _HALF, y - reach - _HALF
+    i0, j0 = int(np.floor(left)), int(np.floor(top))
+    taps = int(2 * reach) + 1
+    if i0 < 0 or j0 < 0 or i0 + taps >= n or j0 + taps >= n:
+        return _ONE
+    fx, fy, reached, weight = left - np.float32(i0), top - np.float32(j0), np.float32(0), np.float32(0)
+    for j in range(taps + 1):
+        wy = _ONE - fy if j == 0 else (fy if j == taps else _ONE)
+        for i in range(taps + 1):
+            w = wy * (_ONE - fx if i == 0 else (fx if i == taps else _ONE))
+            weight += w
+            if shadow[j0 + j, i0 + i] > z:
+                reached += w
+    return reached / weight
+
+
+_PAIRS = np.array([[1.0, 0.0], [0.0, 1.0], [0.7, 0.7], [0.7, -0.7], [0.92, 0.38], [-0.38, 0.92]], np.float32)
+_REACH = np.array([0.45, 0.45, 0.45, 0.45, 1.6, 1.6, 1.6, 1.6, 3.2, 3.2], np.float32)  # cm
+_WEIGHT = np.array([0.5, 0.5, 0.5, 0.5, 0.55, 0.55, 0.55, 0.55, 0.5, 0.5], np.float32)
+
+
+@jit
+def openness(depth, samples, per_cm, out):
+    """Ambient occlusion in screen space, a value a pixel in ``out`` (n, n): 1 open .. 0.2 enclosed.
+
+    Where the depths of two points on opposite sides of a pixel lie in front of it, the surface is hollow there and sees
+    less light. Ten such pairs at three distances; no normals, no noise.
+    """
+    n, side = out.shape[0], depth.shape[0]
+    for row in range(n):
+        for column in range(n):
+            x, y = column * samples + samples // 2, row * samples + samples // 2
+            here = depth[y, x]
+            if here >= FAR:
+                out[row, column] = _ONE
+                continue
+            closed = np.float32(0)
+            for k in range(10):
+                reach = _REACH[k] * per_cm
+                dx, dy = int(np.rint(_PAIRS[k % 4 if k < 8 else k - 4, 0] * reach)), 0
+                dy = int(np.rint(_PAIRS[k % 4 if k < 8 else k - 4, 1] * reach))
+                if x - abs(dx) < 0 or x + abs(dx) >= side or y - abs(dy) < 0 or y + abs(dy) >= side:
+                    continue
+                one, two = here - depth[y + dy, x + dx], here - depth[y - dy, x - dx]
+                limit = 2 * _REACH[k]
+                if one > limit or two > limit:  # a thing that hovers far before this point, not a hollow
+                    continue
+                hollow = (max(one, -limit) + max(two, -limit)) / (2 * _REACH[k])
+                closed += _WEIGHT[k] * max(np.float32(0), hollow - np.float32(0.03))
+            out[row, column] = max(np.float32(0.2), _ONE - np.float32(0.42) * closed)
+
+
+@jit
+def soften(values, out):
+    """3 x 3 box blur, edges as they are."""
+    n = values.shape[0]
+    for y in range(n):
+        for x in range(n):
+            total, count = np.float32(0), np.float32(0)
+            for j in range(max(0, y - 1), min(n, y + 2)):
+                for i in range(max(0, x - 1), min(n, x + 2)):
+                    total += values[j, i]
+                    count += _ONE
+            out[y, x] = total / count
