@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from fercore import published
+from fercore.errors import ParameterError
 
 SAME_METHOD = {
     ("phanet", "GAN"): "GAN 2018",
@@ -68,7 +69,7 @@ def possible(printed: str, images: int) -> int | None:
 
 @cache
 def checks() -> pd.DataFrame:
-    """Every check, a row each: paper, place, kind, what, printed, computed, fits, remark; one frame, not to be changed."""
+    """Every check, a row each: paper, place, kind, what, printed, computed, fits, remark. Computed once."""
     made = [
         *averages(),
         *derived(),
@@ -125,7 +126,9 @@ def averages() -> Iterator[Check]:
             mean, parts = line[line[across] == "Average"], line[line[across] != "Average"]
             if len(mean) != 1 or len(parts) < 3 or parts["value"].isna().any():
                 continue
-            yield _average(paper, table, f"{along} {name}", dataset, mean.iloc[0]["printed"], parts.set_index(across))
+            several = of.loc[(of["paper"] == paper) & (of["table"] == table), "dataset"].nunique() > 1
+            what = f"{along} {name}{f', {dataset}' if several else ''}"
+            yield _average(paper, table, what, dataset, mean.iloc[0]["printed"], parts.set_index(across))
 
 
 def implied_cells() -> pd.DataFrame:
@@ -179,17 +182,20 @@ def derived() -> Iterator[Check]:
         source = " − ".join(text.replace("|", ", ") for text in (line.first, line.second) if text)
         remark = "the same backbone without attention" if line.kind == "backbone" else ""
         kind = "difference" if line.second else "repetition"
-        what = f"{line.row}, {line.column}: {source}"
+        of = "" if line.dataset in line.column else f" of {line.dataset}"
+        what = f"{line.row}, {line.column}{of}: {source}"
         yield Check(
             line.paper, place, kind, what, printed, f"{value:.4g}", abs(value - float(printed)) <= slack, remark
         )
 
 
-def _cell(paper: str, text: str, dataset: str) -> pd.Series:
-    place, row, column = text.split("|")
-    found = published.load(paper, place) if place.startswith("T") else published.in_figures(paper, place)
-    found = found[(found["row"] == row) & (found["column"] == column)]
-    return (found[found["dataset"] == dataset] if len(found) > 1 else found).iloc[0]
+def _cell(paper: str, text: str, dataset: str) -> dict[str, Any]:
+    """``place|row|column``; the data set only decides where a table has that cell for several."""
+    address = text.split("|")
+    try:
+        return published.cell(paper, *address, dataset)
+    except ParameterError:
+        return published.cell(paper, *address)
 
 
 # -------------------------------------------------------------------- totals
@@ -306,7 +312,7 @@ def matrices() -> Iterator[Check]:
         size = matrix["column"].nunique()
         for name, row in matrix.groupby("row", sort=False):
             if len(row) == size:
-                total, slack = row["value"].sum(), sum(map(half_unit, row["printed"]))
+                total, slack = row["value"].sum(), size * min(map(half_unit, row["printed"]))
                 yield Check(
                     paper, figure, "matrix", f"row {name} sums to 1", "1", f"{total:.3f}", abs(total - 1) <= slack
                 )

@@ -79,13 +79,24 @@ def value(paper: str, place: str, row: str, column: str = "accuracy", dataset: s
     return float(cell(paper, place, row, column, dataset)["value"])
 
 
-def cell(paper: str, place: str, row: str, column: str = "accuracy", dataset: str | None = None) -> pd.Series:
+def cell(
+    paper: str, place: str, row: str, column: str = "accuracy", dataset: str | None = None
+) -> dict[str, str | float]:
     """The one cell behind :func:`value`, with its unit, protocol and source; no or several cells are an error."""
-    found = load(paper, place) if place in set(read(paper)["table"]) else in_figures(paper, place)
-    found = found[(found["row"] == row) & (found["column"] == column)]
-    if dataset is not None:
-        found = found[found["dataset"] == dataset]
+    if paper not in PAPERS:
+        raise ParameterError(f"There is no paper '{paper}'.", do=f"take one of: {', '.join(PAPERS)}")
+    found = _by_place(paper).get((place, row, column), [])
+    found = [one for one in found if dataset in (None, one["dataset"])]
     if len(found) != 1:
         what = f"{paper} {place}, row '{row}', column '{column}'" + (f", {dataset}" if dataset else "")
         raise ParameterError(f"{len(found)} published values fit {what}; exactly one must.", do="see fercore/published")
-    return found.iloc[0]
+    return found[0]
+
+
+@cache
+def _by_place(paper: str) -> dict[tuple[str, str, str], list[dict[str, str | float]]]:
+    index: dict[tuple[str, str, str], list[dict[str, str | float]]] = {}
+    for kind, cells in (("table", load(paper)), ("figure", in_figures(paper))):
+        for one in cells.to_dict("records"):
+            index.setdefault((one[kind], one["row"], one["column"]), []).append(one)
+    return index
