@@ -171,6 +171,36 @@ def records_show(folder: Annotated[Path, typer.Argument(help="folder of one reco
     say(records.dump(records.read(folder)))
 
 
+@records_app.command("diff")
+def records_diff(
+    first: Annotated[Path, typer.Argument(help="folder of one record")],
+    second: Annotated[Path, typer.Argument(help="folder of another")],
+) -> None:
+    """Every field in which two records differ, and whether their results are equal to the last bit."""
+    from fercore import records
+
+    one, two = records.read(first), records.read(second)
+    one.arrays(), two.arrays()  # refuses what was changed
+    for name, ours, theirs in records.diff(one, two):
+        say(f"{name}: {ours!r} | {theirs!r}")
+    say("results: equal to the last bit" if one.results == two.results else "results: not equal")
+
+
+@app.command()
+def compare(
+    out: Annotated[Path, typer.Argument(help="an executed notebook, or the folder of a record")],
+    root: Annotated[
+        Path | None, typer.Option("--reference", help="folder of reference records; default: the committed ones")
+    ] = None,
+) -> None:
+    """Is my run right? A run beside the reference of its recipe; exit status 1 when it is not within tolerance."""
+    from fercore.compare import compare as find
+
+    found = find(out, root)
+    say("\n\n".join("\n".join(comparison.lines()) for comparison in found))
+    raise typer.Exit(0 if all(comparison.good for comparison in found) else 1)
+
+
 @book_app.command("make")
 def make_book(preset: Preset = "smoke", cores: Annotated[int, typer.Option(help="notebooks at a time")] = 2) -> None:
     """Prepare data, execute what is missing or outdated, build: what ``make book`` calls."""

@@ -216,3 +216,21 @@ def _walk(root: Path) -> Iterator[Record]:
 def dump(record: Record) -> str:
     """The record as text, for a terminal."""
     return json.dumps(record.model_dump(exclude={"history"}), indent=1, ensure_ascii=False)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested dictionaries and lists of them as dotted names and values: ``metrics.test.accuracy``, 0.9."""
+    for name, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = {str(number): item for number, item in enumerate(value)}
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def diff(first: Record, second: Record) -> list[tuple[str, Any, Any]]:
+    """Every field in which two records differ: dotted name and both values, None where one has it not."""
+    one, two = (dict(flat(record.model_dump())) for record in (first, second))
+    names = dict.fromkeys([*one, *two])
+    return [(name, one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)]

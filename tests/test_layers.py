@@ -14,7 +14,7 @@ ORDER = (
     *("errors", "paths", "provenance", "progress"),
     *("recipe", "layers", "losses", "backbones", "heads", "data", "weights"),
     *("papers", "train", "evaluate"),
-    *("records", "published", "claims", "figures", "figures_data", "experiments"),
+    *("records", "published", "claims", "figures", "figures_data", "experiments", "compare"),
     *("execute", "notebook", "predict", "book", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""

@@ -167,6 +167,25 @@ def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".another.1.partial", record_of().name]
 
 
+def test_diff_names_every_field_that_differs(tmp_path: Path, command: Command) -> None:
+    first = records.write(record_of("aaaa"), {"labels": np.arange(2)}, tmp_path)
+    changed = record_of("bbbb", seed=1)
+    changed.metrics["test"]["recall"] = {"a": 0.5}
+    changed.history["method"].append({"epoch": 2.0})
+    second = records.write(changed, {"labels": np.arange(2)}, tmp_path)
+    assert records.diff(first, first) == []
+    assert records.diff(first, second) == [
+        ("key", "aaaa", "bbbb"),
+        ("recipe.seed", 0, 1),
+        ("checksum", first.checksum, second.checksum),
+        ("metrics.test.recall.a", None, 0.5),
+        ("history.method.1.epoch", None, 2.0),
+    ]
+    lines = command.good("records", "diff", first.folder, second.folder)
+    assert "recipe.seed: 0 | 1" in lines and lines[-1] == "results: not equal"
+    assert command.good("records", "diff", first.folder, first.folder) == ["results: equal to the last bit"]
+
+
 def test_broken_records_are_named(tmp_path: Path, command: Command) -> None:
     with pytest.raises(RecordError, match="is no record"):
         records.read(tmp_path / "none")

@@ -114,7 +114,7 @@ def ferplus_archive(root: Path, files: dict[str, bytes] | None = None, extra: Se
 
 
 class Command:
-    """``fercore WORDS`` in this process: ``good`` returns its lines, ``bad`` its one message.
+    """``fercore WORDS`` in this process: ``good`` returns its lines, ``bad`` its one message, ``status`` its number.
 
     ``errors``: what the last one wrote to standard error.
     """
@@ -130,6 +130,9 @@ class Command:
         printed = self.capsys.readouterr()
         self.errors = printed.err
         return int(end.value.code or 0), printed.out, printed.err
+
+    def status(self, *words: object) -> int:
+        return self._run(*words)[0]
 
     def good(self, *words: object) -> list[str]:
         status, out, err = self._run(*words)
