@@ -84,9 +84,9 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
         _variant(0.40, "4=.4-.6 6=.5-.7 7=.95-1.1 43=.1-.3 10?.3=.1-.3"),
     ),
     "scream": (
-        _variant(0.60, "4=.5-.9 6=.4-.6 7=.5-.9 9?.7=.3-.6 10=.3-.5 16=.4-.6 20=.5-.8 25=.9-1 27=.95-1.15"),
+        _variant(0.65, "4=.5-.9 6=.4-.6 7=.5-.9 9?.7=.3-.6 10=.3-.5 16=.4-.6 20=.5-.8 25=.9-1 27=.95-1.15"),
         _variant(0.25, "1=.3-.6 4=.5-.8 6=.4-.7 7=.8-1 10?.6=.3-.6 20=.4-.6 25=.9-1 27=.9-1.1 43?.5=.4-.9"),
-        _variant(0.15, "1=.6-.9 2=.3-.6 5=.5-.9 20=.3-.6 25=.9-1 27=1-1.2"),
+        _variant(0.10, "1=.6-.9 2=.3-.6 5=.5-.9 20=.3-.6 25=.9-1 27=1-1.2"),
     ),
 }
 """Name -> its variants, whose weights sum to 1."""
@@ -167,7 +167,7 @@ def sample_expression(
 
     expression: a name in EXPRESSIONS; level: 1..4, index into LEVELS from 1;
     jitter: standard deviation of the log of each unit's strength, besides its range (and each is lopsided by 10 %);
-    drop: probability that a unit is left out, of those that a variant requires, if more than two;
+    drop: probability that a unit is left out, but never the strongest one of the variant;
     stray: greatest intensity of one or two further units, which belong to no class; 0 for none;
     style: of the person (`personal_style`); the average person when None.
     Returns unit -> (right, left) intensities, each in 0..1.4.
@@ -181,8 +181,9 @@ def sample_expression(
     variant = variants[rng.choice(len(variants), p=weights)]
     on_left = rng.random() < (style.left if style else 0.5)
     units: dict[int, tuple[float, float]] = {}
+    strongest = max((high * probability for probability, _, high in variant.units.values()), default=0)
     for unit, (probability, low, high) in variant.units.items():
-        takes_part, dropped = rng.random(), rng.random() < drop and len(variant.units) > 2
+        takes_part, dropped = rng.random(), rng.random() < drop and high * probability < strongest
         strength = rng.uniform(low, high) * LEVELS[level - 1] * np.exp(rng.normal(0, jitter))
         lopsided = rng.normal(0, 0.10)
         if takes_part >= _odds(probability, style.habit[unit] if style else 0.0) or dropped:

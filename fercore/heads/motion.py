@@ -14,6 +14,7 @@ from fercore.heads.people import Person
 
 JAW_JOINT = np.array([0, -1.6, 0.4])
 WIDEST = 0.52  # radians that the jaw can open
+FURTHEST = 1.15  # cm that muscles together can shift skin
 BothSides = dict[int, tuple[float, float]]
 
 
@@ -65,7 +66,8 @@ def _muscles(c: Anatomy, person: Person, units: BothSides, age_lines: Array) -> 
             depth = strength * grooves[unit] * crease
             wrinkles += depth
             shift -= depth[:, None] * c.normal
-    return shift, wrinkles
+    far = np.linalg.norm(shift, axis=1, keepdims=True)
+    return shift * (1 + (far / FURTHEST) ** 8) ** -0.125, wrinkles  # hardly felt by one muscle, by two that add up
 
 
 @cache

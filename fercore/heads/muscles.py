@@ -86,14 +86,15 @@ class _Painter:
 
     def __init__(self, anatomy: Anatomy) -> None:
         self.anatomy, self.a, self.y, self.face = anatomy, np.hypot(anatomy.x, 0.7) - 0.09, anatomy.y, anatomy.face
-        self.brow = smoothstep(0.35, 1.7, self.y)  # the muscle acts above the lids only
-        self.cheek = smoothstep(-0.1, -1.1, self.y)  # ... below them only
+        self.side = np.tanh(anatomy.x / 0.7)  # wide, or frowning brows fold the skin between them
+        self.brow = smoothstep(0.1, 1.9, self.y)  # the muscle acts above the lids only
+        self.cheek = smoothstep(0.1, -1.6, self.y)  # ... below them only
         self.upper, self.lower = anatomy.upper_mouth, anatomy.lower_mouth
 
     def pull(self, at: tuple, reach: tuple, by: tuple, mask: Array | float = 1.0) -> Array:
         """Displacement (V, 3) ``by`` (away from the midline, up, forward) cm at ``at``, fading over ``reach`` cm."""
         weight = bump(self.a, self.y, *at, *reach) * self.face * mask
-        return np.stack([weight * by[0] * self.anatomy.side, weight * by[1], weight * by[2]], 1)
+        return np.stack([weight * by[0] * self.side, weight * by[1], weight * by[2]], 1)
 
     def groove(self, points: list[tuple[float, float]], depth: float, width: float) -> Array:
         """Depth (V,) of a wrinkle along a polyline: a furrow between two small ridges, fading at both ends."""
@@ -118,7 +119,7 @@ def _brow_muscles(p: _Painter) -> tuple[Fields, Fields]:
         + pull((3.2, 2.1), (1.5, 1.3), (-0.18, -0.62, 0.10), brow)
         + pull((0, 2.0), (0.8, 0.8), (0, -0.3, 0.15), brow),
     }
-    between = groove([(0.55, 1.0), (0.5, 2.0), (0.75, 3.3)], 0.22, 0.17)
+    between = groove([(0.55, 1.0), (0.5, 2.0), (0.75, 3.3)], 0.17, 0.20)
     grooves = {
         1: sum(groove([(-2.2, h + 0.25), (0, h), (2.4, h + 0.25)], 0.13, 0.16) for h in (3.7, 4.6, 5.5)),
         2: sum(groove([(1.8, h + 0.2), (3.6, h + 0.35), (5.4, h - 0.1)], 0.11, 0.16) for h in (3.7, 4.6, 5.4)),
@@ -165,8 +166,8 @@ def _lip_corner_muscles(p: _Painter) -> tuple[Fields, Fields]:
         + pull((0, -6.2), (2.2, 1.7), (0, 0.02, -0.42))  # the whole muzzle, else the philtrum faces down
         + pull((2.8, -5.0), (1.6, 1.2), (0.30, 0.30, 0.14))
         + 0.16 * _thin_lips(p.anatomy),
-        14: pull(corner, (1.15, 1.0), (0.62, 0.24, -0.36)),
-        15: pull((MOUTH_HALF - 0.05, MOUTH_Y - 0.05), (1.25, 1.15), (0.08, -0.95, -0.03))
+        14: pull(corner, (1.15, 1.0), (0.58, 0.16, -0.36)),
+        15: pull((MOUTH_HALF - 0.05, MOUTH_Y - 0.05), (1.3, 1.2), (0.08, -0.84, -0.03))
         + pull((2.9, -8.3), (1.0, 1.0), (0, -0.2, 0.15)),
         20: pull(corner, (1.5, 1.6), (0.95, -0.22, -0.3))
         + pull((3.6, -7.5), (1.5, 1.5), (0.25, -0.15, -0.1))
@@ -179,8 +180,8 @@ def _lip_corner_muscles(p: _Painter) -> tuple[Fields, Fields]:
         14: dent(dimple, (0.30, 0.75), 0.36)
         - dent(rim, (0.4, 0.8), 0.16)
         + groove([(2.2, -4.6), (2.9, -5.5), (3.4, -6.4), (3.5, -7.6)], 0.09, 0.30),
-        15: groove([(2.6, -7.0), (2.95, -7.8), (3.0, -8.8)], 0.2, 0.2),
-        20: groove([(3.3, -5.6), (3.6, -6.8), (3.5, -8.0)], 0.22, 0.22),
+        15: groove([(2.6, -7.0), (2.95, -7.8), (3.0, -8.8)], 0.13, 0.26),
+        20: groove([(3.3, -5.6), (3.6, -6.8), (3.5, -8.0)], 0.13, 0.30),
     }
     return moves, grooves
 

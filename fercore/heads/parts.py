@@ -144,7 +144,7 @@ def teeth_and_tongue(c: Anatomy, person: Person, shape: Array) -> tuple[Patch, P
     tongue[:, 1] -= 0.22 * np.exp(-((tongue[:, 0] / 0.28) ** 2)) * (ball[:, 1] > 0)  # the groove in the middle
     shade = 0.75 + 0.35 * smoothstep(-0.5, 0.9, ball[:, 2])[:, None]
     upper, lower = (_dental_arch(person, is_upper, front, drop) for is_upper in (True, False))
-    return upper, lower, Patch(tongue, faces, np.array([0.86, 0.36, 0.36]) * shade, 0.8, "tongue")
+    return upper, lower, Patch(tongue, faces, np.array([0.72, 0.31, 0.31]) * shade, 0.8, "tongue")
 
 
 def _dental_arch(person: Person, is_upper: bool, front: float, drop: float) -> Patch:
@@ -170,7 +170,9 @@ def open_jaw(patch: Patch, angle: float) -> Patch:
     """The patch turned with the jaw by ``angle`` radians; the tongue turns a little less and comes forward."""
     tongue = patch.part == "tongue"
     turned = rotate_x(patch.vertices, angle * (0.85 if tongue else 1), JAW_JOINT)
-    return patch._replace(vertices=np.maximum(turned + [0, 0, 1.5 * angle], [-99, -99, 4.9]) if tongue else turned)
+    if tongue:
+        turned[:, 2] = np.maximum(turned[:, 2] + 1.5 * angle, 4.9)
+    return patch._replace(vertices=turned)
 
 
 # ---- ears, neck, clothes -------------------------------------------------------------------------------------------
