@@ -156,11 +156,12 @@ def _field(text: str) -> tuple[str, Any]:
 def records_list(
     root: Annotated[Path | None, typer.Argument(help="folder of records; default: the committed ones")] = None,
 ) -> None:
-    """Every record in a folder, a line each."""
-    from fercore import records
+    """Every record in a folder, a line each; one made with other code than what stands here is marked stale."""
+    from fercore import experiments, records
 
     for record in records.find(root):
-        say(f"{record.name}  {100 * record.metrics['test']['accuracy']:.2f} %  {record.seconds / 60:.1f} min")
+        mark = "  stale" if experiments.stale(record) else ""
+        say(f"{record.name}  {100 * record.metrics['test']['accuracy']:.2f} %  {record.seconds / 60:.1f} min{mark}")
 
 
 @records_app.command("show")

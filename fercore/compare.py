@@ -32,13 +32,14 @@ class Allowed(NamedTuple):
     accuracy: float
 
 
-# About twice the largest difference found among smoke trainings on the twin and on FERPlus, both methods,
-# seeds 0 to 4 on one thread and 0 to 1 on two: threads 6e-8, 0.043, 0.010; seeds 0.11, 0.071, 0.034, 0.057.
+# About twice the largest difference found among 28 smoke trainings on the twin and on FERPlus, both methods, seeds
+# 0 to 4 on one thread and 0 to 1 on two. Threads: 6e-8, 0.052, 0.010; seeds: 0.25, 0.15, 0.081. Accuracies differed
+# by at most 0.071 of 70 images and 0.051 of 512, which is below 3 standard errors; see `allowance`.
 ROUNDING = Allowed(1e-5, 0.1, 0.02, 0.03)
 """Same seed, 32-bit, other threads, processor or library version: sums are taken in another order."""
 HALF = Allowed(0.02, 0.1, 0.05, 0.03)
 """Same seed, one of the two in bfloat16, whose numbers have 8 bits: 0.4 % each. A bound, not measured."""
-SEEDS = Allowed(0.25, 0.15, 0.07, 0.06)
+SEEDS = Allowed(0.5, 0.3, 0.16, 0.05)
 """Another seed: other first weights, order and augmentation."""
 
 Verdict = Literal["equal", "within", "noted", "unknown", "differs"]
@@ -232,9 +233,9 @@ def allowance(allowed: Allowed, accuracy: float, images: int) -> float:
     """How far two accuracies on the same images may be apart: the measured spread, more where images are few.
 
     Two trainings that parted answer some images otherwise; on n images that
-    alone moves the accuracy p by ``sqrt(p (1 - p) / n)``, of which two are allowed.
+    alone moves the accuracy p by ``sqrt(p (1 - p) / n)``, of which three are allowed.
     """
-    return max(allowed.accuracy, 2 * (accuracy * (1 - accuracy) / images) ** 0.5)
+    return max(allowed.accuracy, 3 * (accuracy * (1 - accuracy) / images) ** 0.5)
 
 
 def _why(text: str, ours: Record, reference: Record) -> str:

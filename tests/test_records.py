@@ -249,7 +249,10 @@ def test_train_writes_a_record_and_finds_it_again(
     monkeypatch.setattr(experiments, "_train", lambda *_: pytest.fail("trained again"))
     assert command.good(*WORDS) == lines
     assert command.good(*record.command.split()[1:])[-1] == lines[-1], "the record's own command finds it"
-    assert record.name in command.good("records", "list", tmp_path / "records")[0]
+    listed = command.good("records", "list", tmp_path / "records")[0]
+    assert record.name in listed and "stale" not in listed
+    monkeypatch.setattr(experiments, "code_of", lambda paper: "edited")
+    assert command.good("records", "list", tmp_path / "records")[0] == f"{listed}  stale"
     assert f'"key": "{record.key}"' in "\n".join(command.good("records", "show", lines[-1]))
 
 
@@ -278,6 +281,14 @@ def test_a_corrupted_record_is_named_and_made_again(command: Command) -> None:
         assert message in command.errors and "It is made again now." in command.errors
         again = records.read(lines[-1])
         assert_equal(again, whole, arrays)
+
+
+def test_two_runs_of_the_same_command_make_equal_records(command: Command, tmp_path: Path) -> None:
+    first, second = (records.read(command.good(*WORDS, "--records", tmp_path / name)[-1]) for name in ("a", "b"))
+    assert_equal(first, second)
+    assert first.folder != second.folder and first.name == second.name
+    changed = {name.split(".")[-1] for name, *_ in records.diff(first, second)}
+    assert changed <= {"seconds", "started", "frames_per_second", "peak_memory", "checksum"}
 
 
 def test_what_the_record_says_of_the_run(command: Command) -> None:
