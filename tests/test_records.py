@@ -376,7 +376,7 @@ def only(root: Path) -> Path:
     return file.parent
 
 
-@pytest.mark.parametrize("moments", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_killed_at_any_moment_it_ends_in_the_same_record(
     moments: int, whole: tuple[Path, float], tmp_path: Path
 ) -> None:
