@@ -1,4 +1,4 @@
-"""The KDEF twin: its design, seeds, processes, what is known about each picture, interruptions and bad input."""
+"""Twins: their designs, seeds, processes, what is known about each picture, interruptions and bad input."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fercore.data import protocols, twins
-from fercore.data.labels import SEVEN
+from fercore.data import catalogue, photo, protocols, twin_designs, twins
+from fercore.data.ferplus import VOTES, majority
+from fercore.data.labels import EXPRESSIONS, SEVEN
 from fercore.data.prepared import Prepared, content_hash, open_prepared
+from fercore.data.twin_designs import DESIGNS, parameters, rows
 from fercore.errors import DataError, ParameterError
 from fercore.heads import LEVELS
 
-TINY = twins.parameters(
-    "smoke", people=4, expressions=("neutral", "fear"), pans=(-90, 0, 90), series=2, size=32, density=0.5
+TINY = parameters(
+    "kdef-twin", "smoke", people=4, expressions=("neutral", "fear"), pans=(-90, 0, 90), repeats=2, size=32
 )
 FACE = ["subject", "expression", "series"]
 
@@ -34,16 +38,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return open_prepared(path)
 
 
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twins, "SHARD", 12)
+
+
 def column(data: Prepared, name: str) -> np.ndarray:
     return np.stack(data.manifest[name])
 
 
-# ---- design --------------------------------------------------------------------------------------------------------
+# ---- designs -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("preset", "people", "series"), [("smoke", 20, 1), ("quick", 70, 2), ("paper", 70, 2)])
 def test_design_is_kdefs(preset, people, series):
-    table = twins.design(twins.parameters(preset))
+    table = rows(parameters("kdef-twin", preset))
     assert len(table) == people * 7 * 5 * series and table["sample"].is_unique
     assert (table.groupby("expression").size() == people * 5 * series).all() and set(table["expression"]) == set(SEVEN)
     assert (table.groupby("pan").size() == people * 7 * series).all() and len(table["pan"].unique()) == 5
@@ -51,15 +60,8 @@ def test_design_is_kdefs(preset, people, series):
     assert set(table["split"]) == {"all"} and len(table.groupby("seed")) == people * 7 * series
 
 
-def test_full_design_has_the_published_size():
-    table = twins.design(twins.parameters("paper"))
-    counts = twins._counts(table)
-    assert counts["images"] == counts["published"]["images"] == 4900
-    assert counts["people"] == counts["published"]["people"] and set(counts["series"].values()) == {2450}
-
-
 def test_samples_are_named_as_kdef_names_its_files():
-    table = twins.design(twins.parameters("quick"))
+    table = rows(parameters("kdef-twin"))
     form = re.compile(r"[AB][FM](0[1-9]|[12]\d|3[0-5])(AF|AN|DI|HA|NE|SA|SU)(FL|HL|S|HR|FR)")
     assert all(form.fullmatch(sample) for sample in table["sample"])
     row = table.set_index("sample").loc["BM07AFHL"]
@@ -67,8 +69,93 @@ def test_samples_are_named_as_kdef_names_its_files():
 
 
 @pytest.mark.parametrize("preset", ["smoke", "quick"])
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_design(name, preset):
+    twin = parameters(name, preset)
+    table = rows(twin)
+    assert table["sample"].is_unique and set(table["expression"]) <= set(twin.expressions)
+    assert table["subject"].is_monotonic_increasing or table.groupby("split")["subject"].is_monotonic_increasing.all()
+    assert table.groupby("subject")["sex"].nunique().max() == 1 and set(table["sex"]) == {"female", "male"}
+    assert table.groupby("subject")["split"].nunique().max() == 1
+    assert (table["shown"] == table["expression"]).all() or twin.label_noise > 0
+    assert name in catalogue.DATASETS and not catalogue.entry(name).real
+
+
+PUBLISHED = [
+    ("kdef-twin", "dmlnet-kdef-56-14", 4900, (56, 14)),
+    ("bu3dfe-twin", "pata-bu3dfe-s1", 12000, (80, 20)),
+    ("bu3dfe-twin", "pata-bu3dfe-s2", 12000, (80, 20)),
+    ("bu3dfe-twin", "pata-bu3dfe-s3", 21000, (80, 20)),
+    ("bu3dfe-twin", "dmlnet-bu3dfe-70-30", 21600, (70, 30)),
+    ("bu3dfe-twin", "phanet-bu3dfe-9pan", 22500, (75, 25)),
+    ("multipie-twin", "pata-multipie-s1", 7095, (103, 26)),
+    ("multipie-twin", "pata-multipie-s2", 6174, (118, 29)),
+]
+
+
+@pytest.mark.parametrize(("name", "protocol", "images", "people"), PUBLISHED)
+def test_protocols_have_the_published_sizes(name, protocol, images, people):
+    table = rows(parameters(name, "paper"))
+    for fold in (0, 3):
+        parts = protocols.split(table, protocol, fold)
+        found = {part: set(table["subject"].iloc[chosen]) for part, chosen in parts.items()}
+        assert sum(map(len, parts.values())) == images
+        assert (len(found["train"] | found["validation"]), len(found["test"])) == people
+        assert sum(map(len, found.values())) == len(set().union(*found.values()))  # nobody in two parts
+
+
+def test_multipies_sessions_have_their_people():
+    table = rows(parameters("multipie-twin", "paper"))
+    came = table.groupby("subject")["session"].agg(lambda s: tuple(sorted(set(s))))
+    assert table.groupby("session")["subject"].nunique().tolist() == list(twin_designs.ATTENDANCE)
+    assert (came == (1, 2, 3, 4)).sum() == 129 and came.map(lambda s: {2, 3, 4} <= set(s)).sum() == 147
+    assert set(table["flash"]) == set(range(20)) and len(came) == 337
+
+
+@pytest.mark.parametrize("name", ["rafdb-twin", "ferplus-twin", "sfew-twin"])
+def test_wild_twins_have_the_published_counts(name):
+    table = rows(parameters(name, "paper", scale=1.0))
+    published = DESIGNS[name].published
+    for split in ("train", "validation", "test"):
+        if split in published:
+            assert table[table["split"] == split]["expression"].value_counts().to_dict() == published[split]
+    if "pose_over_30" in published:
+        tested = table[table["split"] == "test"]
+        for column_name in ("pose_over_30", "pose_over_45"):
+            assert tested[column_name].sum() == published[column_name]
+        turned = table[["pan", "tilt"]].abs().max(axis=1)
+        assert (table["pose_over_30"] == (turned > 30)).all() and (table["pose_over_45"] == (turned > 45)).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(name=st.sampled_from(["rafdb-twin", "ferplus-twin", "affectnet-twin", "sfew-twin"]), seed=st.integers(0, 2**31))
+def test_official_splits_share_nobody(name, seed):
+    table = rows(parameters(name, "smoke", seed=seed))
+    parts = protocols.split(table, "official")
+    people = {part: set(table["subject"].iloc[chosen]) for part, chosen in parts.items()}
+    assert sum(map(len, people.values())) == len(set().union(*people.values()))
+    assert sum(map(len, parts.values())) == len(table)
+
+
+def test_simulated_raters_have_the_majority_of_the_label():
+    table = rows(parameters("ferplus-twin", "smoke"))
+    votes = table[[f"votes_{name}" for name in VOTES]].to_numpy()
+    assert (votes.sum(1) == 10).all()
+    assert [EXPRESSIONS[k] for k in majority(votes)] == table["expression"].tolist()
+    strong = votes.max(1)[table["level"] == 4].mean()
+    assert strong > votes.max(1)[table["level"] == 1].mean() + 0.5  # a faint expression divides the raters
+
+
+def test_label_noise_is_what_was_asked_for():
+    table = rows(parameters("affectnet-twin", "quick", label_noise=0.3))
+    assert (table["shown"] != table["expression"]).mean() == pytest.approx(0.3, abs=0.02)
+    wrong = table[table["shown"] != table["expression"]]
+    assert (wrong["shown"] == wrong["expression"].map(twin_designs.SIMILAR)).all()
+
+
+@pytest.mark.parametrize("preset", ["smoke", "quick"])
 def test_folds_share_nobody_and_test_everybody_once(preset):
-    table = twins.design(twins.parameters(preset))
+    table = rows(parameters("kdef-twin", preset))
     tested: list[str] = []
     for fold in range(10):
         parts = protocols.split(table, "lan-kdef-10fold", fold)
@@ -99,28 +186,30 @@ def test_a_person_does_not_depend_on_who_else_is_rendered(tiny):
 
 
 def test_another_seed_is_other_people():
-    one = twins.person(TINY, "F01")
-    assert one == twins.person(twins.parameters("paper"), "F01")  # the same in every preset
-    assert one != twins.person(TINY.model_copy(update={"seed": 1}), "F01") != twins.person(TINY, "F02")
-    assert all(twins.person(TINY, name).sex * sign > 0 for name, sign in (("F07", -1), ("M07", 1)))
+    one = twins.person(TINY, "F01", "female")
+    assert one == twins.person(parameters("kdef-twin", "paper"), "F01", "female")  # the same in every preset
+    other = twins.person(TINY.model_copy(update={"seed": 1}), "F01", "female")
+    assert one != other != twins.person(TINY, "F02", "female")
+    assert all(twins.person(TINY, "X1", sex).sex * sign > 0 for sex, sign in (("female", -1), ("male", 1)))
 
 
 def test_key_follows_parameters():
-    keys = [twins.key(preset) for preset in twins.PRESETS]
-    keys += [twins.key(twins.parameters("quick", **{name: 0.2})) for name in ("jitter", "drop", "stray", "noise")]
-    assert len(set(keys)) == len(keys) and twins.key("quick") == twins.key(twins.KDEFTwin())
+    keys = [twins.key(parameters("kdef-twin", preset)) for preset in ("smoke", "quick", "paper")]
+    changes = ("jitter", "drop", "stray", "noise", "accessories", "occluders", "compression", "label_noise")
+    keys += [twins.key(parameters("kdef-twin", **{name: 0.2})) for name in changes]
+    assert len(set(keys)) == len(keys)
 
 
 # ---- what is known about a picture ---------------------------------------------------------------------------------
 
 
 def test_manifest_follows_the_design(tiny):
-    table = twins.design(TINY)
+    table = rows(TINY).drop(columns="level")
     pd.testing.assert_frame_equal(tiny.manifest[list(table)], table, check_dtype=False)
     assert tiny.classes == ("neutral", "fear") and tiny.card["made"]["action_units"] == list(twins.AU_ORDER)
     assert len(twins.AU_ORDER) == 44 and tiny.card["notes"]
     assert tiny.card["made"]["parameters"]["levels"] == [1, 2, 3, 4]
-    assert tiny.manifest["age"].between(20, 70).all()
+    assert tiny.manifest["age"].between(20, 75).all()
 
 
 def test_views_of_a_face_share_its_expression(tiny):
@@ -158,6 +247,12 @@ def test_landmarks_lie_in_the_picture(tiny):
     assert visible[frontal, 17:].mean() > 0.9 and not visible[np.ix_(left, range(36, 40))].any()
 
 
+def test_affect_follows_the_expression(tiny):
+    afraid = tiny.manifest["expression"] == "fear"
+    assert (tiny.manifest["valence"][afraid] < 0).all() and (tiny.manifest["arousal"][afraid] > 0.2).all()
+    assert tiny.manifest[["valence", "arousal"]][~afraid].abs().max(axis=None) < 0.25
+
+
 def test_noise_and_scenery_can_be_left_out():
     def images(**changes) -> np.ndarray:
         return twins.render_person(TINY.model_copy(update=changes), "F01")[0].astype(float)
@@ -165,47 +260,100 @@ def test_noise_and_scenery_can_be_left_out():
     clean = images(noise=0.0)
     middle = (clean > 40) & (clean < 215)  # where nothing is clipped
     assert (images(noise=0.02) - clean)[middle].std() == pytest.approx(0.02 * 255, rel=0.05)
-    corner = images(noise=0.0, scenery=False)[:, 0, -1]  # some are hair, the others the same grey wall
+    corner = images(noise=0.0, scenery="studio")[:, 0, -1]  # some are hair, the others the same grey wall
     assert (corner == corner[1]).all(1).sum() >= 4
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_some_pictures_of_every_twin(name):
+    twin = parameters(name, "smoke", size=32)
+    table = rows(twin)
+    images, known = twins.render_rows(twin, table.iloc[:: max(1, len(table) // 4)][:4])
+    assert images.dtype == np.uint8 and all(np.ptp(image) > 40 for image in images)
+    assert known[["yaw", "pitch", "roll", "valence", "arousal"]].notna().all(axis=None)
+    assert (known["pitch"].abs() <= 45).all() and (known["yaw"].abs() <= 90).all()
+    if twin.grey:
+        assert (images == images[..., :1]).all()
+
+
+# ---- what a camera does --------------------------------------------------------------------------------------------
+
+
+def test_a_perfect_camera_changes_nothing():
+    image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    assert np.array_equal(photo.photograph(image, np.random.default_rng(1)), image)
+
+
+def test_blur_noise_compression_and_grey():
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    draws = [np.random.default_rng(k) for k in range(20)]
+    blurred = [photo.photograph(image, rng, blur=4).astype(float) for rng in draws]
+    assert (
+        np.mean([np.abs(np.diff(b, axis=0)).mean() for b in blurred])
+        < 0.6 * np.abs(np.diff(image.astype(float), axis=0)).mean()
+    )
+    assert not np.array_equal(photo.photograph(image, np.random.default_rng(1), compression=1.0), image)
+    for changes in ({}, {"noise": 0.1}, {"compression": 1.0}, {"blur": 3.0}):
+        grey = photo.photograph(image, np.random.default_rng(2), grey=True, **changes)
+        assert (grey == grey[..., :1]).all() and grey.shape == image.shape
 
 
 # ---- interruptions and bad input -----------------------------------------------------------------------------------
 
 
-def _dies(twin: twins.KDEFTwin, subject: str) -> None:
+def _dies(twin, parts, numbered) -> None:
     os._exit(9)
 
 
-def _interrupted(before, twin: twins.KDEFTwin, subject: str):
-    if subject == "M01":
+def _interrupted(before, twin, rows):
+    if rows["subject"].iloc[0] == "M01":
         raise KeyboardInterrupt
-    return before(twin, subject)
+    return before(twin, rows)
 
 
-def assert_untouched(data: Prepared, before: str) -> None:
-    assert open_prepared(data.path).hash == before
-    assert [path.name for path in data.path.parent.iterdir()] == [data.path.name]
+def assert_untouched(data: Prepared) -> list[Path]:
+    """The prepared data set is as it was; returns the shards that wait beside it."""
+    assert open_prepared(data.path).hash == data.hash
+    left = [path for path in data.path.parent.iterdir() if path != data.path]
+    assert all(path.name.endswith(".parts") for path in left)
+    return left
 
 
-def test_an_interrupted_preparation_keeps_what_was_there(tiny, monkeypatch):
-    monkeypatch.setattr(twins, "render_person", partial(_interrupted, twins.render_person))
-    with pytest.raises(KeyboardInterrupt):
-        twins.prepare(tiny.path, TINY.model_copy(update={"seed": 9}), workers=1)
-    assert_untouched(tiny, tiny.hash)
+def test_an_interrupted_preparation_goes_on_from_its_shards(tiny, monkeypatch, tmp_path):
+    twin = TINY.model_copy(update={"seed": 9})
+    twins.prepare(tmp_path / "whole", twin, workers=1)
+    whole, made = open_prepared(tmp_path / "whole"), twins.render_rows
+    with monkeypatch.context() as patched:
+        patched.setattr(twins, "render_rows", partial(_interrupted, made))
+        with pytest.raises(KeyboardInterrupt):
+            twins.prepare(tiny.path, twin, workers=1)
+    (parts,) = assert_untouched(tiny)
+    assert sorted(path.name for path in parts.glob("*.npy")) == ["00000.npy", "00001.npy"]
+    (parts / "00001.npy").write_bytes((parts / "00001.npy").read_bytes()[:-100])  # a shard cut short is made again
+    again: list[str] = []
+    monkeypatch.setattr(twins, "render_rows", lambda t, r: (again.append(r["subject"].iloc[0]), made(t, r))[1])
+    target = tmp_path / "target"
+    parts.rename(tmp_path / parts.name.replace(tiny.path.name, target.name))
+    twins.prepare(target, twin, workers=1)
+    assert again == ["F02", "M01", "M02"] and open_prepared(target).hash == whole.hash
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["target", "whole"]
 
 
 def test_a_worker_that_is_killed_is_one_clear_error(tiny, monkeypatch):
-    monkeypatch.setattr(twins, "render_person", _dies)
+    monkeypatch.setattr(twins, "_make_shard", _dies)
     with pytest.raises(DataError, match="fewer workers"):
         twins.prepare(tiny.path, TINY, workers=2)
-    assert_untouched(tiny, tiny.hash)
+    assert_untouched(tiny)
 
 
-def test_an_error_in_a_worker_arrives(tiny):
-    broken = TINY.model_copy(update={"density": 7.0})  # past the model's check
-    with pytest.raises(ParameterError, match=r"density 7\.0"):
-        twins.prepare(tiny.path, broken, workers=2)
-    assert_untouched(tiny, tiny.hash)
+def test_a_full_disk_is_one_clear_error(tiny, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(DataError, match="No space left"):
+        twins.prepare(tiny.path, TINY.model_copy(update={"seed": 5}), workers=1)
+    assert_untouched(tiny)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of a terminal")
@@ -213,8 +361,8 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path):
     code = (
         # A job in the background of a shell is born deaf to Ctrl-C; this one shall hear it.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from pathlib import Path; from fercore.data import twins; print('started', flush=True);"
-        f"twins.prepare(Path({str(tmp_path / 'new')!r}), 'quick', workers=2)"
+        "from pathlib import Path; from fercore.data import twins, twin_designs; print('started', flush=True);"
+        f"twins.prepare(Path({str(tmp_path / 'new')!r}), twin_designs.parameters('kdef-twin'), workers=2)"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -225,7 +373,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path):
     os.killpg(child.pid, signal.SIGINT)
     _, errors = child.communicate(timeout=300)
     assert child.returncode != 0 and "KeyboardInterrupt" in errors
-    assert not list(tmp_path.iterdir())
+    assert all(path.name.endswith(".parts") for path in tmp_path.iterdir())  # finished shards wait for the next call
     _wait(lambda: not _anybody(child.pid))
 
 
@@ -247,19 +395,22 @@ def _wait(until, seconds: float = 120) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: twins.parameters("tiny"), "'tiny'.*\n.*smoke, quick, paper"),
-        (lambda: twins.parameters("smoke", people=7), "people: .*multiple of 2"),
-        (lambda: twins.parameters("smoke", people=200), "people"),
-        (lambda: twins.parameters("smoke", colour="red"), "colour.*\n.*jitter"),
-        (lambda: twins.parameters("smoke", expressions=("happy",)), "expressions"),
-        (lambda: twins.parameters("smoke", expressions=()), "expressions"),
-        (lambda: twins.parameters("smoke", pans=(30,)), "pans"),
-        (lambda: twins.parameters("smoke", pans=(0, 0)), "pans .* twice"),
-        (lambda: twins.parameters("smoke", levels=(5,)), "levels"),
-        (lambda: twins.parameters("smoke", jitter=float("nan")), "jitter"),
-        (lambda: twins.prepare(Path("nowhere"), "smoke", workers=0), "workers=0"),
-        (lambda: twins.prepare(Path("nowhere"), "Quick"), "'Quick'"),
-        (lambda: twins.key("none"), "'none'"),
+        (lambda: parameters("cat-twin"), "no twin 'cat-twin'"),
+        (lambda: parameters("kdef-twin", "tiny"), "'tiny'.*\n.*smoke, quick, paper"),
+        (lambda: rows(parameters("kdef-twin", "smoke", people=7)), "7 people.*\n.*even number"),
+        (lambda: parameters("kdef-twin", "smoke", people=1), "people"),
+        (lambda: parameters("kdef-twin", "smoke", colour="red"), "colour.*\n.*jitter"),
+        (lambda: parameters("kdef-twin", "smoke", expressions=("happy",)), "expressions"),
+        (lambda: parameters("kdef-twin", "smoke", expressions=()), "expressions"),
+        (lambda: parameters("kdef-twin", "smoke", pans=(300,)), "pans"),
+        (lambda: rows(parameters("kdef-twin", "smoke", pans=(30,))), "no pans .*30"),
+        (lambda: rows(parameters("multipie-twin", "smoke", pans=(20,))), "no pans .*20"),
+        (lambda: rows(parameters("rafdb-twin", "smoke", expressions=("scream",))), "no expressions .*scream"),
+        (lambda: parameters("kdef-twin", "smoke", pans=(0, 0)), "pans: .* twice"),
+        (lambda: parameters("kdef-twin", "smoke", levels=(5,)), "levels"),
+        (lambda: parameters("kdef-twin", "smoke", jitter=float("nan")), "jitter"),
+        (lambda: twins.prepare(Path("nowhere"), TINY, workers=0), "workers=0"),
+        (lambda: twins.render_person(TINY, "F99"), "nobody called 'F99'"),
     ],
 )
 def test_bad_input_is_named(call, says):

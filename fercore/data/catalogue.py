@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,20 +35,36 @@ def _ferplus_make(target: Path, preset: str, *, rule: str = "majority", labels: 
     ferplus.prepare(target, ferplus.find_source(data_root()), rule=rule, labels=labels)
 
 
-def _kdef_key(preset: str) -> str:
-    from fercore.data import twins
+def _twin_key(name: str, preset: str) -> str:
+    from fercore.data import twin_designs, twins
 
-    return twins.key(preset)
+    return twins.key(twin_designs.parameters(name, preset))
 
 
-def _kdef_make(target: Path, preset: str) -> None:
-    from fercore.data import twins
+def _twin_make(name: str, target: Path, preset: str) -> None:
+    from fercore.data import twin_designs, twins
 
-    twins.prepare(target, preset)
+    twins.prepare(target, twin_designs.parameters(name, preset), preset=preset)
 
+
+def _twin(name: str, title: str) -> Entry:
+    return Entry(title, False, partial(_twin_key, name), partial(_twin_make, name))
+
+
+TWINS = {
+    "kdef-twin": "KDEF twin: 70 rendered people, 7 expressions, 5 pans, 2 series",
+    "bu3dfe-twin": "BU-3DFE twin: 100 rendered people, 6 expressions in 4 levels, 9 pans, tilts",
+    "multipie-twin": "Multi-PIE twin: 337 rendered people, 4 sessions, 13 cameras, 20 lights",
+    "rafdb-twin": "RAF-DB twin: 7 expressions in the wild, rendered",
+    "ferplus-twin": "FERPlus twin: 8 expressions, grey, ten simulated raters, rendered",
+    "affectnet-twin": "AffectNet twin: 8 expressions, unbalanced, noisy labels, rendered",
+    "sfew-twin": "SFEW twin: 7 expressions in film light, rendered",
+    "identity-twin": "Identity twin: many rendered people, for pre-training",
+    "landmark-twin": "Landmark twin: rendered faces in every pose with 68 points, for pre-training",
+}
 
 DATASETS: dict[str, Entry] = {
-    "kdef-twin": Entry("KDEF twin: 70 rendered people, 7 expressions, 5 pans, 2 series", False, _kdef_key, _kdef_make),
+    **{name: _twin(name, title) for name, title in TWINS.items()},
     "ferplus": Entry("FERPlus: real photographs of 48 x 48 pixels, ten raters", True, _ferplus_key, _ferplus_make),
 }
 

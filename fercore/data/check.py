@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from fercore.data import ferplus, twins
+from fercore.data import ferplus, twin_designs
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.pose_subsets import read_list
 from fercore.data.prepared import content_hash, open_prepared
@@ -60,8 +60,8 @@ def check_prepared(path: Path) -> Report:
         published = ferplus.PUBLISHED.get((data.card["made"]["rule"], data.card["made"]["labels"]), {})
         tables["images against published counts"] = against(manifest["split"].value_counts().to_dict(), published)
         problems += list(data.card["notes"])
-    if data.name == "kdef-twin":
-        tables["images against KDEF's design"] = against({"all": len(manifest)}, {"all": twins.PUBLISHED["images"]})
+    if data.name in twin_designs.DESIGNS:
+        tables["images against the published design"] = _against_design(manifest, data.name)
     twice = int(manifest["sample"].duplicated().sum())
     if twice:
         problems.append(f"{twice} sample names occur more than once")
@@ -69,6 +69,23 @@ def check_prepared(path: Path) -> Report:
     if flat:
         problems.append(_listed("images without any contrast", manifest["sample"].iloc[flat]))
     return Report(f"prepared data set {data.card['title']}, hash {data.hash}", tables, problems)
+
+
+def _against_design(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A twin's images and people, by class and split where these are published, beside the published numbers."""
+    published = twin_designs.design_of(name).published
+    counts = {"images": len(manifest), "people": manifest["subject"].nunique()}
+    for column in ("pose_over_30", "pose_over_45"):
+        if column in manifest:
+            tested = manifest[manifest["split"] == ("test" if (manifest["split"] == "test").any() else "validation")]
+            counts[column] = int(tested[column].sum())
+    expected = {key: value for key, value in published.items() if key in counts}
+    for split, classes in published.items():
+        if isinstance(classes, dict):
+            found = manifest[manifest["split"] == split]["expression"].value_counts()
+            counts |= {f"{split} {key}": int(found.get(key, 0)) for key in classes}
+            expected |= {f"{split} {key}": value for key, value in classes.items()}
+    return against({key: counts[key] for key in expected}, expected)
 
 
 def against(counts: dict[str, int], published: dict[str, int]) -> pd.DataFrame:

@@ -173,7 +173,7 @@ class Writer:
                     os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         except OSError as error:
             shutil.rmtree(self._aside, ignore_errors=True)
-            raise self._disk_error(error) from error
+            raise self.disk_error(error) from error
         return self
 
     def finish(
@@ -216,7 +216,7 @@ class Writer:
             }
             (self._aside / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
         except OSError as error:
-            raise self._disk_error(error) from error
+            raise self.disk_error(error) from error
         self._finished = True
 
     def __exit__(
@@ -232,7 +232,8 @@ class Writer:
         else:
             shutil.rmtree(self._aside, ignore_errors=True)
 
-    def _disk_error(self, error: OSError) -> DataError:
+    def disk_error(self, error: OSError) -> DataError:
+        """What to raise for an error of the disk: a full one is told apart."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             need = int(np.prod(self.shape)) / 2**20
             return DataError(

@@ -125,6 +125,12 @@ def seed_of(twin: Twin, *names: Any) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])
 
 
+def _only(twin: Twin, field: str, known: Sequence[Any]) -> None:
+    strange = [value for value in getattr(twin, field) if value not in known]
+    if strange:
+        raise ParameterError(f"{twin.name} has no {field} {strange}", do=f"choose from {', '.join(map(str, known))}")
+
+
 def _table(twin: Twin, columns: str, lines: Sequence[tuple[Any, ...]], face: str) -> pd.DataFrame:
     """Rows with a seed for each different combination of the columns named in ``face``."""
     table = pd.DataFrame(lines, columns=columns.split())
@@ -141,6 +147,10 @@ KDEF_PANS = {-90: "FL", -45: "HL", 0: "S", 45: "HR", 90: "FR"}
 
 def kdef(twin: Twin) -> pd.DataFrame:
     """KDEF: ``A F 01 AN FL`` is series, sex, person, expression, pan; five cameras see the same face."""
+    _only(twin, "expressions", SEVEN)
+    _only(twin, "pans", list(KDEF_PANS))
+    if twin.people % 2 or twin.people > 198:
+        raise ParameterError(f"a KDEF twin of {twin.people} people", do="give an even number up to 198: half are women")
     lines = [
         (f"{series}{sex}{number:02d}{KDEF_CODES[shown]}{KDEF_PANS[pan]}", f"{sex}{number:02d}", shown, pan, series)
         for sex, number in product("FM", range(1, twin.people // 2 + 1))
@@ -152,6 +162,7 @@ def kdef(twin: Twin) -> pd.DataFrame:
 
 def bu3dfe(twin: Twin) -> pd.DataFrame:
     """BU-3DFE: six expressions in four levels, and neutral, of each person, seen from every pan; tilted at level 4."""
+    _only(twin, "expressions", SEVEN)
     women = round(0.56 * twin.people)
     people = [f"F{k:04d}" for k in range(1, women + 1)] + [f"M{k:04d}" for k in range(1, twin.people - women + 1)]
     lines = []
@@ -182,6 +193,7 @@ ATTENDANCE = (249, 203, 230, 239)
 
 def multipie(twin: Twin) -> pd.DataFrame:
     """Multi-PIE: whoever came to a session shows its expressions to thirteen cameras, under one of twenty lights."""
+    _only(twin, "pans", list(CAMERAS))
     lines = []
     for number in range(1, twin.people + 1):
         for session in (s for s in range(4) if _attends(number, s, twin.people)):
@@ -246,6 +258,7 @@ TURNED = {
 
 def wild(twin: Twin) -> pd.DataFrame:
     """A wild set: the published number of images of each class and split, by people who are in one split only."""
+    _only(twin, "expressions", EXPRESSIONS)
     counts = {"rafdb-twin": RAFDB, "ferplus-twin": FERPLUS, "affectnet-twin": AFFECTNET, "sfew-twin": SFEW}[twin.name]
     parts = []
     # People are dealt to the splits by their images.

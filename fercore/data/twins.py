@@ -1,12 +1,8 @@
-"""Twins: rendered data sets with the design of one that can't be shipped.
+"""Twins: rendered data sets with the design of ones that can't be shipped.
 
-The KDEF twin repeats the design of the Karolinska Directed Emotional Faces (Lundqvist, Flykt and Öhman, 1998):
-70 people, seven expressions, five pans, two series, 4,900 images, named by the same rule::
-
-    A F 01 AN FL    series, sex, person, expression, pan
-
-Its people are rendered (`fercore.heads`). A row's ``seed`` and the twin's parameters give its picture: nothing
-depends on the order of rendering or on how many processes share the work.
+`fercore.data.twin_designs` says who shows what from where; here the rows become pictures of `fercore.heads`. A row's
+``seed`` and the twin's parameters give its picture: nothing depends on the order of rendering or on how many
+processes share the work. Shards that are finished stay when the work is interrupted; the next call goes on from them.
 """
 
 from __future__ import annotations
@@ -14,204 +10,84 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fercore.data import prepared
-from fercore.data.labels import SEVEN
+from fercore.data import prepared, twin_designs
+from fercore.data.photo import photograph
+from fercore.data.twin_designs import Twin, design_of, seed_of
 from fercore.errors import DataError, ParameterError
 from fercore.heads import (
     ACTION_UNITS,
     LEVELS,
+    Accessories,
     Head,
     Light,
     Mesh,
     Person,
     Rendering,
     face_centre,
+    level_of_detail,
+    multipie_flashes,
     render,
+    sample_accessories,
     sample_background,
     sample_expression,
+    sample_film_light,
     sample_light,
     sample_person,
 )
+from fercore.heads.accessories import OCCLUDERS
+from fercore.heads.expressions import personal_style, sample_gaze
 from fercore.heads.render import GREY
+from fercore.heads.truth import affect, face_box, unit_vector
 from fercore.progress import progress as bar
 from fercore.provenance import file_hash, sources, versions
-
-EXPRESSION_CODES = {
-    "neutral": "NE",
-    "happiness": "HA",
-    "surprise": "SU",
-    "sadness": "SA",
-    "anger": "AN",
-    "disgust": "DI",
-    "fear": "AF",
-}
-PAN_CODES = {-90: "FL", -45: "HL", 0: "S", 45: "HR", 90: "FR"}
-"""Degrees -> KDEF's code: full left, half left, straight, half right, full right. Positive is to the image's right."""
 
 AU_ORDER = tuple(f"AU{unit} {side}" for unit in ACTION_UNITS for side in ("right", "left"))
 """What the 44 numbers of the column ``action_units`` are: each unit on the person's right, then left side."""
 
-PUBLISHED = {"people": 70, "women": 35, "men": 35, "expressions": 7, "pans": 5, "series": 2, "images": 4900}
-
-NOTES = (
-    "Nothing about real people follows from these pictures: they test code and methods, not faces.",
-    "Not for training or judging a system that is used on people; no claim about sex, age or skin colour rests on it.",
-    "Light and background are drawn anew for each view. KDEF was photographed in soft, even studio light.",
-    "Expression strength varies in four levels. KDEF's actors were asked for strong, clear expressions.",
-    "The five views show exactly the same face, pose and crop apart. Photographs of a person never do.",
-    "A jitter that turns a profile past 90 degrees is turned back by as much: profiles lie at 90 degrees or less.",
-    "Hair is smooth and stiff; nobody wears glasses; no tongue shows between the lips; brows are painted on the skin.",
-    "Faces are made from averages and Gaussians, with six skin tones: they do not sample any population.",
-    "How much varies was set by what a small network can read of it, before any two methods were compared.",
-)
-
-Share = Annotated[float, Field(ge=0, le=1)]
+SHARD = 96
+"""Images that are rendered and stored together, at least; one person's images are never parted."""
 
 
-class KDEFTwin(BaseModel):
-    """All parameters of a KDEF twin; the defaults are its full design at 64 pixels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    # Design.
-    people: int = Field(default=70, ge=2, le=198, multiple_of=2, description="half of them women")
-    expressions: tuple[Literal[SEVEN], ...] = Field(default=SEVEN, min_length=1)
-    pans: tuple[Literal[tuple(PAN_CODES)], ...] = Field(default=tuple(PAN_CODES), min_length=1)
-    series: Literal[1, 2] = 2
-
-    # Pictures.
-    size: int = Field(default=64, ge=16, le=1024, description="side in pixels")
-    density: float = Field(
-        default=0.75, ge=0.5, le=1.5, description="of the mesh; .6 at 48 px, .75 to 112 px, 1 for 224 px"
-    )
-    supersampling: int = Field(default=2, ge=1, le=4)
-
-    # Difficulty.
-    levels: tuple[Literal[1, 2, 3, 4], ...] = Field(default=(1, 2, 3, 4), min_length=1, description="weakest is 1")
-    jitter: Share = Field(default=0.12, description="standard deviation of the log strength of each action unit")
-    drop: Share = Field(default=0.05, description="probability that an action unit of the expression is left out")
-    stray: Share = Field(default=0.15, description="greatest strength of one or two units of no class")
-    scenery: bool = Field(default=True, description="random light and background; a grey studio if not")
-    pose_jitter: float = Field(default=3.0, ge=0, le=15, description="standard deviation in degrees, yaw and pitch")
-    noise: Share = Field(default=0.01, description="standard deviation of the sensor noise, white is 1")
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _no_repeats(self) -> KDEFTwin:
-        for name, values in (("expressions", self.expressions), ("pans", self.pans)):
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} {values} names one twice")
-        return self
-
-
-PRESETS = {
-    "smoke": KDEFTwin(people=20, series=1, size=48, density=0.6),
-    "quick": KDEFTwin(),
-    "paper": KDEFTwin(size=224, density=1.0),
-}
-
-
-def parameters(preset: str, **changes: Any) -> KDEFTwin:
-    """The twin of a preset (smoke, quick, paper), with some parameters changed.
-
-    Raises ParameterError that names each parameter that is unknown or impossible.
-    """
-    if preset not in PRESETS:
-        raise ParameterError(f"the KDEF twin has no preset {preset!r}", do=f"choose from {', '.join(PRESETS)}")
-    try:
-        return KDEFTwin.model_validate({**PRESETS[preset].model_dump(), **changes})
-    except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, item['loc'])) or 'twin'}: {item['msg']}" for item in error.errors()]
-        known = ", ".join(KDEFTwin.model_fields)
-        raise ParameterError(f"impossible KDEF twin: {'; '.join(wrong)}", do=f"its parameters are {known}") from None
-
-
-def key(preset: str | KDEFTwin) -> str:
+def key(twin: Twin) -> str:
     """What the twin's pixels depend on: its parameters and the code that renders them; 16 hexadecimal digits."""
-    code = [file_hash(path) for path in (Path(__file__), *sources(["fercore.heads"]))]  # not what merely stores pixels
-    return hashlib.sha256(f"{_twin(preset).model_dump_json()} {code}".encode()).hexdigest()[:16]
-
-
-def _twin(preset: str | KDEFTwin) -> KDEFTwin:
-    return preset if isinstance(preset, KDEFTwin) else parameters(preset)
-
-
-# ---- design --------------------------------------------------------------------------------------------------------
-
-
-def subjects(twin: KDEFTwin) -> list[str]:
-    """Names of the people as in KDEF: F01, F02, ..., then M01, M02, ..."""
-    return [f"{sex}{number:02d}" for sex in "FM" for number in range(1, twin.people // 2 + 1)]
-
-
-def design(twin: KDEFTwin, people: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row an image, without rendering any: the manifest's columns that the design fixes, for some people or all.
-
-    Ordered by subject, series, expression and pan. ``seed`` is the same for the five views of one face.
-    """
-    rows = [
-        (series + subject + EXPRESSION_CODES[expression] + PAN_CODES[pan], subject, expression, pan, series)
-        for subject in (subjects(twin) if people is None else people)
-        for series in "AB"[: twin.series]
-        for expression in twin.expressions
-        for pan in twin.pans
-    ]
-    table = pd.DataFrame(rows, columns=["sample", "subject", "expression", "pan", "series"])
-    faces = zip(table["subject"], table["expression"], table["series"], strict=True)
-    return table.assign(
-        sex=table["subject"].str[0].map({"F": "female", "M": "male"}),
-        split="all",
-        source="kdef-twin",
-        seed=[_seed(twin, *face) for face in faces],
-    )
-
-
-def _seed(twin: KDEFTwin, *names: str) -> int:
-    """A seed from the twin's and from names: the same person in every preset, whatever else is rendered."""
-    text = " ".join(("kdef-twin", str(twin.seed), *names))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])
-
-
-def person(twin: KDEFTwin, subject: str) -> Person:
-    """Who ``subject`` ("F07") is."""
-    return sample_person(_seed(twin, subject), "female" if subject[0] == "F" else "male")
+    here = Path(__file__).parent
+    files = [here / name for name in ("twins.py", "twin_designs.py", "photo.py")]  # not what merely stores pixels
+    code = [file_hash(path) for path in (*files, *sources(["fercore.heads"]))]
+    return hashlib.sha256(f"{twin.model_dump_json()} {code}".encode()).hexdigest()[:16]
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------
 
 
+def person(twin: Twin, subject: str, sex: str) -> Person:
+    """Who ``subject`` is: the same in every preset."""
+    return sample_person(seed_of(twin, subject), sex)
+
+
 class Face(NamedTuple):
-    """One draw of an expression, of which all pans are views."""
+    """One draw of an expression, of which all views of a controlled set are pictures."""
 
     mesh: Mesh
     intensity: float  # strength of the level, 0 for neutral
-    action_units: np.ndarray  # (44,) float32, in the order of AU_ORDER
-
-
-def draw_face(twin: KDEFTwin, head: Head, expression: str, seed: int) -> Face:
-    """One person's version of an expression: its level, its action units, where the eyes look."""
-    rng = np.random.default_rng(seed)
-    level = int(rng.choice(twin.levels))
-    units = sample_expression(expression, level, rng, twin.jitter, twin.drop, twin.stray)
-    gaze = tuple(float(angle) for angle in rng.normal(0, 0.08, 2))
-    strength = 0.0 if expression == "neutral" else LEVELS[level - 1]
-    vector = np.array([units.get(unit, (0.0, 0.0)) for unit in ACTION_UNITS], np.float32).ravel().round(4)
-    return Face(head.mesh(units, gaze), strength, vector)
+    units: dict[int, tuple[float, float]]
+    level: int
+    occluder: str  # what covers a part of it, "" for nothing
 
 
 class View(NamedTuple):
@@ -223,118 +99,224 @@ class View(NamedTuple):
     roll: float
 
 
-def draw_view(twin: KDEFTwin, mesh: Mesh, pan: int, seed: int) -> View:
-    """A face from one pan: pose, crop, light, background and noise are the view's own."""
-    rng = np.random.default_rng([seed, pan + 90])
-    yaw, pitch, roll = map(float, rng.normal((pan, 0, 0), np.array([1, 1, 0.6]) * twin.pose_jitter))
+def wear(twin: Twin, subject: str, who: Person) -> Accessories:
+    """What a person always wears: collar, glasses, headwear, earrings."""
+    rng, often = np.random.default_rng(seed_of(twin, subject, "wear")), twin.accessories
+    odds = {"glasses": 0.25, "sunglasses": 0.03, "headwear": 0.12, "earrings": 0.35}
+    return sample_accessories(who, rng, occluder=0, **{name: share * often for name, share in odds.items()})
+
+
+@lru_cache(maxsize=2)
+def _head(twin: Twin, subject: str, sex: str, occluder: str | None = None) -> Head:
+    who = person(twin, subject, sex)
+    worn = replace(wear(twin, subject, who), occluder=occluder)
+    return Head(who, level_of_detail(twin.size), worn)
+
+
+def draw_face(twin: Twin, row: Any) -> Face:
+    """One person's version of the expression a row shows: its level, its action units, where the eyes look."""
+    rng = np.random.default_rng(row.seed)
+    covered, thing = rng.random() < twin.occluders, str(rng.choice(OCCLUDERS))
+    head = _head(twin, row.subject, row.sex, thing if covered else None)
+    level = int(rng.choice(twin.levels))
+    level = int(row.level) or level
+    style = personal_style(head.person.seed)
+    units = sample_expression(row.shown, level, rng, twin.jitter, twin.drop, twin.stray, style=style)
+    strength = 0.0 if row.shown == "neutral" else LEVELS[level - 1]
+    return Face(head.mesh(units, sample_gaze(rng)), strength, units, level, thing if covered else "")
+
+
+def draw_view(twin: Twin, mesh: Mesh, row: Any) -> View:
+    """A face from a row's camera: pose, crop, light, background and what the camera does are the view's own."""
+    rng = np.random.default_rng([int(row.seed), round(100 * row.pan) + 9000, round(100 * row.tilt) + 9000])
+    yaw, pitch, roll = map(float, rng.normal((row.pan, row.tilt, 0), np.array([1, 1, 0.6]) * twin.pose_jitter))
+    if twin.occluders or twin.accessories:  # everyday pictures: heads lean
+        roll += float(np.clip(rng.normal(0, 8), -25, 25))
     yaw = math.copysign(min(abs(yaw), 180 - abs(yaw)), yaw)
-    loose = 0.05 + 0.06 * twin.pose_jitter  # cm, how far a face detector's box is off
-    field = float(19.5 * np.exp(rng.normal(0, 0.02 + 0.004 * twin.pose_jitter)))
-    x, y = map(float, face_centre(pan, 19.5) + rng.normal(0, loose, 2))
-    light = sample_light(rng) if twin.scenery else Light()
+    pitch, roll = (float(np.clip(angle, -45, 45)) for angle in (pitch, roll))
+    loose = 0.05 + 0.06 * twin.pose_jitter + 0.5 * twin.accessories  # cm, how far a face detector's box is off
+    field = float(19.5 * np.exp(rng.normal(0, 0.02 + 0.004 * twin.pose_jitter + 0.05 * twin.accessories)))
+    centre = tuple(map(float, face_centre(yaw, 19.5) + rng.normal(0, loose, 2)))
+    light, background = _scenery(twin, row, rng)
     picture = render(
-        mesh,
-        yaw,
-        pitch,
-        roll,
-        twin.size,
-        light=light,
-        background=sample_background(twin.size, rng) if twin.scenery else GREY,
-        supersampling=twin.supersampling,
-        field=field,
-        centre=(x, y),
+        mesh, yaw, pitch, roll, twin.size,
+        light=light, background=background, supersampling=twin.supersampling, field=field, centre=centre,
+    )  # fmt: skip
+    taken = photograph(
+        picture.image, rng, noise=twin.noise, blur=twin.blur, compression=twin.compression, grey=twin.grey
     )
-    grain = rng.normal(0, 255 * twin.noise, picture.image.shape)
-    noisy = np.clip(picture.image + grain, 0, 255).round().astype(np.uint8)
-    return View(picture._replace(image=noisy), yaw, pitch, roll)
+    return View(picture._replace(image=taken), yaw, pitch, roll)
 
 
-def render_person(twin: KDEFTwin, subject: str) -> tuple[np.ndarray, pd.DataFrame]:
-    """All images of one person, (n, S, S, 3) uint8, and their manifest rows in the order of :func:`design`."""
-    who = person(twin, subject)
-    head = Head(who, twin.density)
-    rows = design(twin, [subject])
+def _scenery(twin: Twin, row: Any, rng: np.random.Generator) -> tuple[Light, Any]:
+    """Light and background of a view."""
+    if twin.scenery == "studio":
+        return Light(), GREY
+    if twin.scenery == "flash":
+        return multipie_flashes()[row.flash], sample_background(twin.size, rng, "studio")
+    light = sample_film_light(rng) if twin.scenery == "film" else sample_light(rng)
+    return light, sample_background(twin.size, rng)
+
+
+def render_rows(twin: Twin, rows: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+    """The images (n, S, S, 3) uint8 of some rows of the design, and these rows with all that is known of them."""
     images = np.empty((len(rows), twin.size, twin.size, 3), np.uint8)
-    found = []
-    for start in range(0, len(rows), len(twin.pans)):
-        seed = int(rows["seed"].iloc[start])
-        face = draw_face(twin, head, rows["expression"].iloc[start], seed)
-        for row, pan in enumerate(twin.pans, start):
-            view = draw_view(twin, face.mesh, pan, seed)
-            images[row] = view.picture.image
-            found.append(_known(face, view))
-    return images, pd.concat([rows, pd.DataFrame(found).assign(age=round(20 + 50 * who.age))], axis=1)
+    found, face, drawn = [], None, None
+    for place, row in enumerate(rows.itertuples(index=False)):
+        if drawn != (row.subject, row.seed):
+            face, drawn = draw_face(twin, row), (row.subject, row.seed)
+        view = draw_view(twin, face.mesh, row)
+        images[place] = view.picture.image
+        found.append(_known(twin, row, face, view))
+    known = pd.DataFrame(found, index=rows.index)
+    return images, pd.concat([rows.drop(columns="level"), known], axis=1)
 
 
-def _known(face: Face, view: View) -> dict[str, Any]:
-    """What is known about one picture beyond its design."""
+def render_person(twin: Twin, subject: str) -> tuple[np.ndarray, pd.DataFrame]:
+    """:func:`render_rows` of one person's images."""
+    rows = twin_designs.rows(twin)
+    chosen = rows[rows["subject"] == subject]
+    if chosen.empty:
+        raise ParameterError(f"{twin.name} has nobody called {subject!r}", do=f"try {rows['subject'].iloc[0]!r}")
+    return render_rows(twin, chosen)
+
+
+def _known(twin: Twin, row: Any, face: Face, view: View) -> dict[str, Any]:
+    """What is known about one picture beyond its design. Masks and depth come from rendering the row again."""
+    feeling = affect(row.shown, face.intensity, face.units)
+    who = _head(twin, row.subject, row.sex).person
     return {
+        "level": face.level,
         "intensity": face.intensity,
+        "valence": round(feeling.valence, 4),
+        "arousal": round(feeling.arousal, 4),
         "yaw": round(view.yaw, 3),
         "pitch": round(view.pitch, 3),
         "roll": round(view.roll, 3),
+        "box": np.round(face_box(view.picture.landmarks), 2).astype(np.float32),
         "landmarks": view.picture.landmarks.ravel().astype(np.float32).round(2),
+        "landmarks_3d": face.mesh.landmarks.ravel().astype(np.float32).round(3),
         "visible": view.picture.visible,
-        "action_units": face.action_units,
+        "action_units": unit_vector(face.units).round(4),
+        "age": round(20 + 55 * who.age),
+        "tone": round(who.tone, 3),
+        "hair": who.hair,
+        "occluder": face.occluder,
     }
 
 
 # ---- preparing -----------------------------------------------------------------------------------------------------
 
 
-def prepare(target: Path, preset: str | KDEFTwin, *, workers: int | None = None, progress: bool = True) -> None:
-    """Render a twin into the prepared form at ``target``, person by person, in ``workers`` processes.
+def prepare(target: Path, twin: Twin, *, preset: str = "", workers: int | None = None, progress: bool = True) -> None:
+    """Render a twin into the prepared form at ``target``, shard by shard, in ``workers`` processes.
 
-    ``preset`` is a name or a twin of your own; ``workers`` None takes every core this process may use. The pixels do
-    not depend on it. An interruption or a failure leaves ``target`` as it was. Memory: a few people's images.
+    ``workers`` None takes every core this process may use; the pixels do not depend on it. An interruption leaves
+    ``target`` as it was and keeps the shards that are done. Memory: a shard for each worker, whatever the twin's size.
     """
-    twin = _twin(preset)
     if workers is not None and workers < 1:
         raise ParameterError(f"workers={workers} can't render anything", do="give 1 or more, or leave it out")
-    names, each = subjects(twin), twin.series * len(twin.expressions) * len(twin.pans)
-    manifest = []
-    with (
-        prepared.Writer(target, len(names) * each, twin.size) as out,
-        closing(_render_people(twin, names, workers)) as people,
-    ):
-        for place, (images, rows) in enumerate(bar(people, "KDEF twin", len(names), unit="person", wanted=progress)):
-            out.images[place * each : (place + 1) * each] = images
-            manifest.append(rows)
+    design, rows = design_of(twin.name), twin_designs.rows(twin)
+    parts = target.with_name(f".{target.name}.{key(twin)}.parts")
+    shards = _shards(rows)
+    with prepared.Writer(target, len(rows), twin.size) as out:
+        try:
+            parts.mkdir(exist_ok=True)
+            manifest = []
+            with closing(_render_shards(twin, shards, parts, workers)) as done:
+                for images, known in bar(done, design.title.split(":")[0], len(shards), unit="shard", wanted=progress):
+                    start = sum(map(len, manifest))
+                    out.images[start : start + len(known)] = images
+                    manifest.append(known)
+        except OSError as error:
+            raise out.disk_error(error) from error
         table = pd.concat(manifest, ignore_index=True)
         out.finish(
             table,
-            name="kdef-twin",
-            title="KDEF twin (rendered)",
+            name=twin.name,
+            title=f"{design.title.split(':')[0]} (rendered)",
             classes=twin.expressions,
             licence="made by this project, MIT",
             made={
-                "preset": preset if isinstance(preset, str) else "",
+                "preset": preset,
                 "parameters": twin.model_dump(mode="json"),
                 "key": key(twin),
                 "versions": versions(),
                 "action_units": list(AU_ORDER),
             },
-            notes=NOTES,
-            counts=_counts(table),
+            notes=[*twin_designs.GENERAL, *design.notes],
+            counts=_counts(table, design.published),
         )
+    shutil.rmtree(parts, ignore_errors=True)
 
 
-def _render_people(twin: KDEFTwin, names: list[str], workers: int | None) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
-    """`render_person` of every name, in order; one worker renders in this process."""
+def _shards(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows in order, whole people together, at least ``SHARD`` images each but the last."""
+    person_starts = np.flatnonzero(rows["subject"].ne(rows["subject"].shift()))
+    cuts = [0]
+    for start in person_starts:
+        if start - cuts[-1] >= SHARD:
+            cuts.append(int(start))
+    return [rows.iloc[a:b] for a, b in zip(cuts, [*cuts[1:], len(rows)], strict=True)]
+
+
+def _render_shards(
+    twin: Twin, shards: list[pd.DataFrame], parts: Path, workers: int | None
+) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
+    """Every shard in order: read where an earlier call left it, rendered where not; one worker renders here."""
     workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
-    if workers == 1:
-        yield from (render_person(twin, name) for name in names)
+    work = partial(_make_shard, twin, parts)
+    missing = [(number, shard) for number, shard in enumerate(shards) if _read_shard(parts, number, len(shard)) is None]
+    if workers == 1 or len(missing) < 2:
+        waiting = iter(map(work, missing))
+        yield from _in_order(shards, missing, waiting, parts)
         return
-    pool = ProcessPoolExecutor(min(workers, len(names)), get_context("spawn"), initializer=_follow_parent)
+    pool = ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn"), initializer=_follow_parent)
     try:
-        yield from pool.map(partial(render_person, twin), names)
+        yield from _in_order(shards, missing, pool.map(work, missing), parts)
     except BrokenProcessPool as error:
         raise DataError(
-            "A process that renders was ended from outside, perhaps for want of memory; nothing was kept.",
+            "A process that renders was ended from outside, perhaps for want of memory; finished shards are kept.",
             do="run it again with fewer workers (a script of your own needs `if __name__ == '__main__':`)",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    shards: list[pd.DataFrame], missing: list[tuple[int, pd.DataFrame]], made: Iterator[int], parts: Path
+) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
+    still = {number for number, _ in missing}
+    for number, shard in enumerate(shards):
+        if number in still:
+            next(made)
+        found = _read_shard(parts, number, len(shard))
+        if found is None:
+            raise DataError(f"{parts}: shard {number} was removed while it was read.", do="run it again")
+        yield found
+
+
+def _make_shard(twin: Twin, parts: Path, numbered: tuple[int, pd.DataFrame]) -> int:
+    """Render a shard and write it aside, then under its name."""
+    number, rows = numbered
+    images, known = render_rows(twin, rows)
+    aside = parts / f"{number:05d}.{os.getpid()}.partial"
+    known.to_parquet(aside, index=False)
+    os.replace(aside, parts / f"{number:05d}.parquet")
+    with open(aside, "wb") as file:
+        np.save(file, images)
+    os.replace(aside, parts / f"{number:05d}.npy")  # the last to appear: with it the shard is whole
+    return number
+
+
+def _read_shard(parts: Path, number: int, count: int) -> tuple[np.ndarray, pd.DataFrame] | None:
+    """A shard that is there and whole; None for one that is missing, cut short or something else."""
+    try:
+        images = np.load(parts / f"{number:05d}.npy", mmap_mode="r", allow_pickle=False)
+        known = pd.read_parquet(parts / f"{number:05d}.parquet")
+    except (OSError, ValueError):
+        return None
+    return (images, known) if len(images) == len(known) == count else None
 
 
 def _follow_parent() -> None:
@@ -343,8 +325,11 @@ def _follow_parent() -> None:
     Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
 
 
-def _counts(table: pd.DataFrame) -> dict[str, Any]:
-    """Images by class, pan, series and sex beside the published design."""
-    by = {name: table.groupby(name, sort=False).size() for name in ("expression", "pan", "series", "sex", "split")}
+def _counts(table: pd.DataFrame, published: Any) -> dict[str, Any]:
+    """Images by what the design fixes, beside the published numbers."""
+    columns = [c for c in ("expression", "pan", "tilt", "series", "session", "sex", "split") if c in table]
+    by = {name: table.groupby(name, sort=False).size() for name in columns if table[name].nunique() <= 40}
     counted = {name: {str(k): int(n) for k, n in sizes.items()} for name, sizes in by.items()}
-    return {"images": len(table), "people": table["subject"].nunique(), **counted, "published": PUBLISHED}
+    turned = {name: int(table[name].sum()) for name in ("pose_over_30", "pose_over_45") if name in table}
+    people = {"images": len(table), "people": table["subject"].nunique()}
+    return {**people, **counted, **turned, "published": dict(published)}

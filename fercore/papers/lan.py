@@ -316,7 +316,13 @@ class LANRecipe(Recipe):
     refresh: Count = Field(default=0, description="cluster again every so many epochs; 0 for never")
 
 
-PROTOCOLS = {"kdef-twin": "lan-kdef-10fold", "ferplus": "ferplus-official"}
+PROTOCOLS = {
+    "kdef-twin": "lan-kdef-10fold",
+    "ferplus": "ferplus-official",
+    **dict.fromkeys(("rafdb-twin", "ferplus-twin", "affectnet-twin", "sfew-twin"), "official"),
+    "bu3dfe-twin": "phanet-bu3dfe-9pan",  # not LAN's data; its baseline says how hard these twins are
+    "multipie-twin": "pata-multipie-s1",
+}
 _SIZES = {
     "smoke": {
         "images": 512, "image_size": 32, "width": 8, "stem": "small", "last_stride": 1, "cluster_sample": 256,
@@ -333,17 +339,18 @@ _SIZES = {
     },
 }  # fmt: skip
 
-# The twin has a sixth of FERPlus's images and finer differences; on so few steps plain SGD hardly leaves chance.
+# A twin has a fraction of FERPlus's images and finer differences; on so few steps plain SGD hardly leaves chance.
+_TWIN = {
+    "optimiser": "adamw", "weight_decay": 0.05, "backbone_learning_rate": 2e-3, "learning_rate": 7e-4,
+    "batch_size": 32, "average": 0.98, "backbone_epochs": 10, "epochs": 5, "backbone_small_epochs": 0,
+    "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15, "erase": 0.0,
+}  # fmt: skip
 _CHANGES = {
     ("quick", "ferplus"): {
         "targets": "votes", "label_smoothing": 0.0, "backbone_epochs": 9, "backbone_small_epochs": 7,
         "backbone_final_rate": 0.4, "learning_rate": 0.04, "epochs": 5,
     },
-    ("quick", "kdef-twin"): {
-        "optimiser": "adamw", "weight_decay": 0.05, "backbone_learning_rate": 2e-3, "learning_rate": 7e-4,
-        "batch_size": 32, "average": 0.98, "backbone_epochs": 10, "epochs": 5, "backbone_small_epochs": 0,
-        "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15, "erase": 0.0,
-    },
+    **{("quick", name): _TWIN for name in PROTOCOLS if name.endswith("-twin")},
 }  # fmt: skip
 
 
