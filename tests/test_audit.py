@@ -97,6 +97,8 @@ def test_what_fits_is_no_finding() -> None:
 def test_an_average_over_images_is_recognised() -> None:
     over = CHECKS[CHECKS["remark"].str.startswith("over images")]
     assert len(over.query("paper == 'dmlnet' and place == 'T7'")) >= 3
+    kdef = over.query("paper == 'dmlnet' and place == 'T3'")
+    assert len(kdef) == 2 and kdef["fits"].all(), "cells of 27 images weigh less than cells of 28"
 
 
 def test_one_cell_explains_two_averages() -> None:
