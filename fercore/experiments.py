@@ -222,7 +222,9 @@ def test(
     device = next(network.parameters()).device
     rows = parts["test"]
     # Half precision is what the record keeps, so that every number follows from it.
-    probabilities = predict(network, Batches(data, rows, recipe.image_size, 256, device)).astype(np.float16)
+    probabilities = predict(network, Batches(data, rows, recipe.image_size, 256, device), recipe.mirror).astype(
+        np.float16
+    )
     labels, answers = data.labels()[rows], probabilities.argmax(1)
     manifest = data.manifest.iloc[rows]
     known = (manifest["subject"] != "").all() and manifest["subject"].nunique() > 1

@@ -63,6 +63,8 @@ class Recipe(BaseModel):
     average: Fraction = Field(default=0.0, description="decay of the running mean of weights; 0 for none")
     small_epochs: Count = Field(default=0, description="first epochs, at two thirds of the image size")
 
+    mirror: bool = Field(default=False, description="predict from an image and its mirror image, and average")
+
     # Augmentation of the training images.
     flip: bool = True
     rotation: Annotated[float, Field(ge=0, le=90)] = Field(default=10.0, description="degrees, either way")

@@ -87,10 +87,18 @@ class Batches:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, batches: Batches) -> np.ndarray:
-    """Class probabilities of a split, in its order: (N, classes) float32. The network is put in eval mode."""
+def predict(network: nn.Module, batches: Batches, mirror: bool = False) -> np.ndarray:
+    """Class probabilities of a split, in its order: (N, classes) float32. The network is put in eval mode.
+
+    With ``mirror`` they are the mean of those of the image and of its mirror image.
+    """
     network.eval()
-    found = [network(batch["images"]).logits.float().softmax(1).cpu() for batch in batches]
+    found = []
+    for batch in batches:
+        probabilities = network(batch["images"]).logits.float().softmax(1)
+        if mirror:
+            probabilities = (probabilities + network(batch["images"].flip(3)).logits.float().softmax(1)) / 2
+        found.append(probabilities.cpu())
     return torch.cat(found).numpy()
 
 
@@ -170,7 +178,7 @@ def fit(
                 do="lower learning_rate; the checkpoint of the epoch before is kept",
             )
         judged = mean.module if recipe.average else network
-        right = predict(judged, check).argmax(1) == batches.labels[rows["validation"]].numpy()
+        right = predict(judged, check, recipe.mirror).argmax(1) == batches.labels[rows["validation"]].numpy()
         row = {f"train_{name}": value / len(rows["train"]) for name, value in sums.items()}
         row |= {
             "epoch": epoch + 1,

@@ -318,3 +318,16 @@ def test_votes_that_are_not_there(tmp_path: Path) -> None:
     data = open_prepared(write_prepared(tmp_path / "nobody", table))
     with pytest.raises(DataError, match="no vote for any class"):
         data.votes()
+
+
+def test_mirror_images_give_the_same_prediction(tmp_path: Path) -> None:
+    data = open_prepared(write_prepared(tmp_path / "mirrored"))
+    torch.manual_seed(0)
+    network = lan.model(lan.recipe(width=8), 3)
+    batches = train.Batches(data, np.arange(8), 16, 4, "cpu")
+    mirrored = train.Batches(data, np.arange(8), 16, 4, "cpu")
+    mirrored.data = Prepared(data.path, np.ascontiguousarray(data.images[:, :, ::-1]), data.manifest, data.card)
+    one, other = (train.predict(network, b, mirror=True) for b in (batches, mirrored))
+    assert one == pytest.approx(other, abs=1e-5)
+    alone = [train.predict(network, b) for b in (batches, mirrored)]
+    assert one == pytest.approx(np.mean(alone, axis=0), abs=1e-5) and abs(alone[0] - alone[1]).max() > 1e-4

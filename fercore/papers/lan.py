@@ -347,8 +347,9 @@ _TWIN = {
 }  # fmt: skip
 _CHANGES = {
     ("quick", "ferplus"): {
-        "targets": "votes", "label_smoothing": 0.0, "backbone_epochs": 9, "backbone_small_epochs": 7,
-        "backbone_final_rate": 0.4, "learning_rate": 0.04, "epochs": 5,
+        "targets": "votes", "label_smoothing": 0.0, "mirror": True, "backbone_epochs": 13,
+        "backbone_small_epochs": 10, "backbone_final_rate": 0.4, "learning_rate": 0.04, "epochs": 6,
+        "rotation": 6.0, "zoom": 0.1, "shift": 0.05, "contrast": 0.2, "erase": 0.0,
     },
     **{("quick", name): _TWIN for name in PROTOCOLS if name.endswith("-twin")},
 }  # fmt: skip
