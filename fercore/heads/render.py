@@ -39,6 +39,7 @@ class Rendering(NamedTuple):
     visible: Array  # (68,) bool: inside the image and not hidden
     depth: Array  # (H, W) float32: cm from the camera, inf on the background
     parts: Array  # (H, W) int8: index into PARTS, 0 on the background
+    vertex: Array  # (H, W) int32: a vertex of the face that is seen, -1 on the background
 
 
 def face_centre(yaw: float, field: float) -> tuple[float, float]:
@@ -103,12 +104,14 @@ def render(
     raster.project(mesh.landmarks, turn, shift, scale, np.float32(samples / 2), landmarks)
     pick = slice(supersampling // 2, None, supersampling)
     depth_at, face_at = depth[pick, pick], face[pick, pick]
+    vertex = np.where(face_at >= 0, mesh.faces[np.maximum(face_at, 0), 0], -1)
     return Rendering(
         image=out,
         landmarks=landmarks[:, :2] / np.float32(supersampling),
         visible=_visible(landmarks, depth),
         depth=np.where(face_at >= 0, depth_at, np.float32(np.inf)),
-        parts=np.where(face_at >= 0, mesh.part[mesh.faces[np.maximum(face_at, 0), 0]], 0).astype(np.int8),
+        parts=np.where(vertex >= 0, mesh.part[vertex], 0).astype(np.int8),
+        vertex=vertex.astype(np.int32),
     )
 
 
