@@ -233,9 +233,13 @@ def allowance(allowed: Allowed, accuracy: float, images: int) -> float:
     """How far two accuracies on the same images may be apart: the measured spread, more where images are few.
 
     Two trainings that parted answer some images otherwise; on n images that
-    alone moves the accuracy p by ``sqrt(p (1 - p) / n)``, of which three are allowed.
+    alone moves the accuracy p by ``sqrt(p (1 - p) / n)``, of which three are
+    allowed. Two right and two wrong answers are added first (Agresti and
+    Coull 1998), so that 0 and 1 have a spread, too.
     """
-    return max(allowed.accuracy, 3 * (accuracy * (1 - accuracy) / images) ** 0.5)
+    number = images + 4
+    p = (accuracy * images + 2) / number
+    return max(allowed.accuracy, 3 * (p * (1 - p) / number) ** 0.5)
 
 
 def _why(text: str, ours: Record, reference: Record) -> str:
