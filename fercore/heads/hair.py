@@ -42,8 +42,13 @@ class _Strands(NamedTuple):
     colour: Array
 
 
-def grow_hair(c: Anatomy, person: Person, headwear: str | None = None) -> tuple[list[Strokes], list[Patch]]:
-    """What moves with the scalp, and what hangs or sits still; headwear presses hair down or hides it."""
+def grow_hair(
+    c: Anatomy, person: Person, headwear: str | None = None, density: float = 1.0
+) -> tuple[list[Strokes], list[Patch]]:
+    """What moves with the scalp, and what hangs or sits still; headwear presses hair down or hides it.
+
+    A coarse mesh (low ``density``) has fewer and wider locks.
+    """
     rng = np.random.default_rng(person.seed + 3)
     fringe = rng.random() < 0.33 and person.hair in (*LONG_HAIR, "short", "ponytail") and headwear is None
     strands = _Strands(rng, rng.uniform(-0.5, 0.5), fringe, np.array(person.hair_colour))
@@ -52,9 +57,9 @@ def grow_hair(c: Anatomy, person: Person, headwear: str | None = None) -> tuple[
     shell, surface = _shell(c, person, strands, headwear)
     scalp, still = [shell], []
     if person.hair not in ("crop", "bald", "afro", "braids"):
-        scalp.append(_locks(c, person, strands, surface, headwear))
+        scalp.append(_locks(c, person, strands, surface, headwear, density))
     if person.hair in LONG_HAIR:
-        still += _curtain(person, strands)
+        still += _curtain(person, strands, density)
     if person.hair == "bun" and headwear is None:
         ball, faces = sphere(24, 16)
         bun = ball * [2.6, 2.4, 2.2] * (1 + 0.05 * np.sin(ball[:, :1] * 14)) + [0, 7.0, -9.2]
@@ -153,11 +158,13 @@ def _shell(c: Anatomy, person: Person, strands: _Strands, headwear: str | None) 
     return Strokes(roots, offsets, faces[kept], colours, comb, coords, gloss, "hair"), surface
 
 
-def _locks(c: Anatomy, person: Person, strands: _Strands, surface: Array, headwear: str | None) -> Strokes:
+def _locks(
+    c: Anatomy, person: Person, strands: _Strands, surface: Array, headwear: str | None, density: float
+) -> Strokes:
     """Tapered locks that lie on the shell along its columns and break its outline."""
     rng, (rows, columns) = np.random.default_rng(person.seed + 31), surface.shape[:2]
     index = (c.index if person.hair in CURLED else c.index[::2]).reshape(rows, columns)
-    curled, n = person.hair in CURLED, int(6.5 * columns)
+    curled, n = person.hair in CURLED, int(6.5 * columns * min(1.0, density) ** 1.5)
     column, start = rng.random(n) * columns, rng.integers(0, rows, n)
     reach = rng.uniform(2.2, 4.6, n) * (0.6 if curled else 1.0)
     hanging = np.zeros(n, bool)
@@ -186,7 +193,7 @@ def _locks(c: Anatomy, person: Person, strands: _Strands, surface: Array, headwe
     if headwear:
         grown &= paths[:, 0, 1] < COVERED[headwear] - 1.5
     across = unit(np.cross(np.gradient(paths, axis=1), outward))
-    width = rng.uniform(0.10, 0.26, n)[:, None] * (1 - 0.92 * t**2) * np.minimum(1, 0.35 + 3 * t)
+    width = rng.uniform(0.10, 0.26, n)[:, None] / min(1.0, density) * (1 - 0.92 * t**2) * np.minimum(1, 0.35 + 3 * t)
     paths, across, width, ids = paths[grown], across[grown], width[grown], index[row, low][grown]
     vertices, faces, along = ribbons(paths, width, across)
     roots = np.repeat(ids.reshape(-1), 2)
@@ -202,7 +209,7 @@ def _row_at(c: Anatomy, index: Array, height: float) -> int:
     return int(np.argmin(np.abs(c.y[index[:, 0]] - height)))
 
 
-def _curtain(person: Person, strands: _Strands) -> list[Patch]:
+def _curtain(person: Person, strands: _Strands, density: float) -> list[Patch]:
     """Hair that falls from the temples round the back of the head, open at the face; and single locks over it."""
     end, thick, seed = CURTAIN_END[person.hair], THICKNESS[person.hair], person.seed
     curl = CURLED.get(person.hair, 0.0)
@@ -223,7 +230,7 @@ def _curtain(person: Person, strands: _Strands) -> list[Patch]:
         z = np.where(np.cos(t) > 0, rx * 0.9, rz) * np.cos(t) - 0.3
         return np.stack([rx * np.sin(t), y + 1.6 * (locks - 0.5) * q, z], -1)
 
-    rows, columns = 26, 90
+    rows, columns = 26, int(90 * min(1.0, density))
     y = np.linspace(3.5, end, rows)[:, None]
     q = (3.5 - y) / (3.5 - end)
     start = 1.62 - (0.22 if person.hair == "medium" else 0.40) * smoothstep(0, 0.45, q)
@@ -234,7 +241,7 @@ def _curtain(person: Person, strands: _Strands) -> list[Patch]:
     light = 0.80 + 0.35 * value_noise(seed + 6, t * 12 + 60, y * 0.2 + 50).reshape(-1, 1)
     gloss = 0.18 if curl else 0.55
     sheet = Patch(surface.reshape(-1, 3), grid_faces(rows, columns, False), strands.colour * light, gloss, "hair")
-    n, rng = 150, np.random.default_rng(seed + 32)
+    n, rng = int(150 * min(1.0, density)), np.random.default_rng(seed + 32)
     k = np.linspace(0, 1, 7)[None]
     q0 = rng.uniform(0.05, 0.7, n)[:, None]
     qs = q0 + (1.06 - q0) * rng.uniform(0.5, 1.0, n)[:, None] * k

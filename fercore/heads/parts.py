@@ -228,7 +228,7 @@ def clothes(person: Person) -> list[Patch]:
     colours = [[0.15, 0.17, 0.22], [0.5, 0.12, 0.12], [0.2, 0.3, 0.45]]
     colours += [[0.75, 0.74, 0.7], [0.2, 0.3, 0.2], [0.45, 0.38, 0.3]]
     colour = np.array(colours[np.random.default_rng(person.seed + 9).integers(6)])
-    ball, faces = sphere(48, 28)
+    ball, faces = sphere(36, 20)
     shoulders = np.sign(ball) * np.abs(ball) ** 0.85 * [19 + 2 * person.sex, 8.5, 8.5] + [0, -22.9, -4.2]
     y, t = np.linspace(-13.2, -18, 8)[:, None], np.linspace(0, 2 * np.pi, 48, endpoint=False)[None]
     down, sin, cos = -13.2 - y, np.sin(t), np.cos(t)

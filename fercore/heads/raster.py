@@ -106,7 +106,7 @@ def lit_share(shadow, x, y, z, reach):
             weight += w
             if shadow[j0 + j, i0 + i] > z:
                 reached += w
-    return reached / weight
+    return min(_ONE, max(np.float32(0), np.float32(1.02) * reached / weight - np.float32(0.01)))  # no faint rest
 
 
 _PAIRS = np.array([[1.0, 0.0], [0.0, 1.0], [0.7, 0.7], [0.7, -0.7], [0.92, 0.38], [-0.38, 0.92]], np.float32)

@@ -26,6 +26,7 @@ SHADOW_FIELD = 36.0  # cm that the shadow map shows
 SHADOW_BLUR = 0.30  # cm, half the width of a shadow's edge
 SHADOW_OFFSET = 0.28  # cm off the surface, or it shadows itself
 GREY = (0.36, 0.36, 0.36)
+_DETAIL = ((72, 0.5), (128, 0.6), (192, 0.75), (256, 0.85), (384, 1.0))  # sizes up to, density
 _OF_PART = dict.fromkeys(("skin", "lid", "ear", "neck", "hand"), SKIN) | dict.fromkeys(("hair", "brow", "beard"), HAIR)
 _OF_PART |= dict.fromkeys(("eye", "caruncle", "mouth", "teeth", "tongue", "glasses"), WET)
 MATERIAL = np.array([_OF_PART.get(part, CLOTH) for part in PARTS], np.int8)
@@ -104,6 +105,11 @@ def render(
     raster.project(mesh.landmarks, turn, shift, scale, np.float32(samples / 2), landmarks)
     pick = slice(supersampling // 2, None, supersampling)
     depth_at, face_at = depth[pick, pick], face[pick, pick]
+    beside = face_at < 0  # a hair or a rim that misses the middle of its pixel
+    if beside.any():
+        blocks = (size, supersampling, size, supersampling)
+        depth_at = np.where(beside, depth.reshape(blocks).min((1, 3)), depth_at)
+        face_at = np.where(beside, face.reshape(blocks).max((1, 3)), face_at)
     vertex = np.where(face_at >= 0, mesh.faces[np.maximum(face_at, 0), 0], -1)
     return Rendering(
         image=out,
@@ -118,9 +124,9 @@ def render(
 def level_of_detail(size: int) -> float:
     """Resolution of the mesh (`density`) that suits a picture of ``size`` pixels: finer shows no difference.
 
-    0.5 up to 72 px, .65 up to 128, 0.8 up to 192, 1 up to 320, then 1.25.
+    0.5 up to 72 px, .6 up to 128, .75 up to 192, .85 up to 256, 1 up to 384, then 1.25.
     """
-    return next((density for most, density in ((72, 0.5), (128, 0.65), (192, 0.8), (320, 1.0)) if size <= most), 1.25)
+    return next((density for most, density in _DETAIL if size <= most), 1.25)
 
 
 # ---- checks --------------------------------------------------------------------------------------------------------
@@ -169,7 +175,7 @@ def _pose(yaw: float, pitch: float, roll: float, centre: tuple[float, float]) ->
 
 def _visible(landmarks: Array, depth: Array) -> Array:
     """Landmarks (68, 3) that lie in the picture and at most .35 cm behind what it shows there."""
-    pixel = np.floor(landmarks[:, :2]).astype(int)
+    pixel = np.floor(np.nan_to_num(landmarks[:, :2], nan=-1.0)).astype(int)  # a scan knows no landmarks
     inside = ((pixel >= 0) & (pixel < len(depth))).all(1)
     x, y = np.clip(pixel, 0, len(depth) - 1).T
     return inside & (landmarks[:, 2] < depth[y, x] + 0.35)

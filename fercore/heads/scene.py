@@ -58,10 +58,10 @@ class Head:
         self.eye_centres = eye_centres(c, self.shape)
         ball, faces, colours = parts.eyeball_template(person)
         seen = faces[ball[faces][..., 2].max(1) > -0.3]  # the back of an eye never shows
-        self._eyeball = ball, seen, colours * [0.80, 0.785, 0.775]  # lids and lashes shade it
+        self._eyeball = ball, seen, colours * [0.90, 0.885, 0.875]  # lids and lashes shade it
         self._teeth, self._lower_teeth, self._tongue = parts.teeth_and_tongue(c, person, self.shape)
         wear = wear or Accessories()
-        self._moving, hanging = grow_hair(c, person, wear.headwear)
+        self._moving, hanging = grow_hair(c, person, wear.headwear, density)
         beard = beard_hairs(c, person, self.skin, density)
         self._moving += [brow_hairs(c, person, self.shape, density), *([beard] if beard else [])]
         worn, self._glass = accessories.build(wear, c, person, self.shape, self.eye_centres)
