@@ -367,7 +367,7 @@ def start(prepared: Path, root: Path) -> Any:
     ours, theirs = context.Pipe()
     child = context.Process(target=train_small, args=(str(prepared), root, theirs))
     child.start()
-    assert ours.poll(300) and ours.recv()
+    assert ours.poll(1800) and ours.recv()
     return child
 
 
