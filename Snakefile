@@ -108,6 +108,10 @@ rule stage:
         prose(),
         [f"{RUNS}/notebooks/{name}.ipynb" for name in NOTEBOOKS],
         code_of(["fercore.book"]),
+        # The ledger shows records and published values, the list of equations the tests.
+        sorted(path.as_posix() for path in Path("book/records").rglob("record.json")),
+        sorted(path.as_posix() for path in Path("fercore/published").glob("*.csv")),
+        sorted(path.as_posix() for path in Path("tests").glob("test_*.py")),
     output:
         "_build/src/staged.txt",
     shell:

@@ -8,7 +8,6 @@ code than the checkout's is staged.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import shutil
@@ -21,11 +20,10 @@ from typing import Any
 import filelock
 import yaml
 
-from fercore import paths, provenance
+from fercore import pages, paths, provenance
 from fercore.errors import FercoreError, ParameterError
 from fercore.execute import ANSI, Say, failed_cell, notebook_code_hash, relative
 
-BOOK_VERSIONS = ("jupyter-book", "papermill", "snakemake")
 PRESETS = ("smoke", "quick", "paper")
 
 
@@ -113,7 +111,7 @@ def notebooks() -> list[str]:
 
 
 def stage(runs: Path, target: Path) -> Path:
-    """Lay out what the book is built from: prose, executed notebooks, the page of execution times.
+    """Lay out what the book is built from: prose, executed notebooks, the pages that are generated.
 
     ``runs`` is a preset's folder (``_runs/smoke``). ``target`` is replaced as a
     whole when everything is sound; otherwise it stays and :class:`FercoreError`
@@ -138,7 +136,9 @@ def stage(runs: Path, target: Path) -> Path:
         for page, notebook in executed.items():
             (aside / page).parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(_for_readers(notebook), aside / f"{page}.ipynb")
-        (aside / "book" / "execution.md").write_text(execution_page(executed))
+        (aside / "book" / "execution.md").write_text(pages.execution_page(executed))
+        (aside / "book" / "ledger.md").write_text(pages.ledger_page())
+        (aside / "book" / "equations.md").write_text(pages.equations_page())
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)
     finally:
@@ -171,39 +171,6 @@ def _for_readers(notebook: Any) -> Any:
             cell.metadata["tags"] = [*cell.metadata["tags"], "hide-input"]
             cell.metadata["mystnb"] = {"code_prompt_show": "Show parameters and what they mean"}
     return notebook
-
-
-def execution_page(executed: Mapping[str, Any]) -> str:
-    """Markdown of the page of execution times, from the notebooks' own metadata."""
-    rows, total = [], 0.0
-    for page, notebook in executed.items():
-        run, made = notebook.metadata["papermill"], notebook.metadata["fercore"]
-        total += run["duration"]
-        preset = made["parameters"].get("preset", "–")
-        rows.append(
-            f"| {{doc}}`/{page}` | {preset} | {run['duration']:.0f} | {made['peak_mib']} | {run['end_time'][:10]} |"
-        )
-    first = next(iter(executed.values())).metadata["fercore"]
-    versions = first["versions"] | {name: importlib.metadata.version(name) for name in BOOK_VERSIONS}
-    return "\n".join(
-        [
-            "# Execution times and versions",
-            "",
-            f"Every page that computes was executed by papermill for this build, in {total / 60:.1f} minutes of kernel",
-            "time altogether. The table is read from the executed notebooks' own metadata.",
-            "",
-            "| notebook | preset | seconds | peak memory, MiB | date |",
-            "| --- | --- | ---: | ---: | --- |",
-            *rows,
-            "",
-            f"Machine: {first['machine']}.",
-            "",
-            "| package | version |",
-            "| --- | --- |",
-            *[f"| {name} | {version} |" for name, version in versions.items()],
-            "",
-        ]
-    )
 
 
 def build(staged: Path, target: Path) -> Path:

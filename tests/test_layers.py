@@ -14,8 +14,8 @@ ORDER = (
     *("errors", "paths", "provenance", "progress"),
     *("recipe", "layers", "losses", "backbones", "heads", "data", "weights"),
     *("papers", "train", "evaluate"),
-    *("records", "published", "claims", "figures", "figures_data", "experiments", "compare"),
-    *("execute", "notebook", "predict", "book", "cli"),
+    *("records", "published", "audit", "claims", "figures", "figures_data", "figures_audit", "experiments", "compare"),
+    *("execute", "notebook", "predict", "pages", "book", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""
 HEAVY = {"matplotlib", "seaborn", "IPython", "papermill", "nbformat", "jupyter_client", "typer", "snakemake"}

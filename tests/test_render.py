@@ -136,7 +136,8 @@ def write_wrl(folder: Path, n: int = 30, url: str = "face_F3D.bmp") -> Path:
     faces = ",\n".join(", ".join(map(str, quad)) + ", -1" for quad in quads)
     text = f"""#VRML V2.0 utf8
     Shape {{ appearance Appearance {{ texture ImageTexture {{ url "{url}" }} }}
-    geometry IndexedFaceSet {{ coord Coordinate {{ point [ {", ".join("{:.4f} {:.4f} {:.4f}".format(*p) for p in points)} ] }}
+    geometry IndexedFaceSet {{
+    coord Coordinate {{ point [ {", ".join("{:.4f} {:.4f} {:.4f}".format(*p) for p in points)} ] }}
     texCoord TextureCoordinate {{ point [ {", ".join("{:.5f} {:.5f}".format(*p) for p in uv)} ] }}
     coordIndex [ {faces} ] texCoordIndex [ {faces} ] }} }}"""
     write_texture(folder / "face_F3D.bmp")
@@ -214,8 +215,8 @@ def test_broken_textures_and_paths_are_named(tmp_path):
             read_mesh(call)
 
 
-TEXT = """#VRML IndexedFaceSet { } [ ] Coordinate point coordIndex texCoordIndex TextureCoordinate ImageTexture url 0 1 2
-"face_F3D.bmp" -1 -9 1e99 3 , v vt f 1/1 2/2 3/3 // mtllib 99999999999999999999 nan"""
+TEXT = """#VRML IndexedFaceSet { } [ ] Coordinate point coordIndex texCoordIndex TextureCoordinate ImageTexture url
+0 1 2 "face_F3D.bmp" -1 -9 1e99 3 , v vt f 1/1 2/2 3/3 // mtllib 99999999999999999999 nan"""
 WORDS = st.sampled_from([*TEXT.split(), "\n", ""])
 
 

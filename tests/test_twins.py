@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fercore.data import catalogue, photo, protocols, twin_designs, twins
+from fercore.data import catalogue, photo, protocols, twin_rows, twins
 from fercore.data.ferplus import VOTES, majority
 from fercore.data.labels import EXPRESSIONS, SEVEN
 from fercore.data.prepared import Prepared, content_hash, open_prepared
@@ -107,7 +107,7 @@ def test_protocols_have_the_published_sizes(name, protocol, images, people):
 def test_multipies_sessions_have_their_people():
     table = rows(parameters("multipie-twin", "paper"))
     came = table.groupby("subject")["session"].agg(lambda s: tuple(sorted(set(s))))
-    assert table.groupby("session")["subject"].nunique().tolist() == list(twin_designs.ATTENDANCE)
+    assert table.groupby("session")["subject"].nunique().tolist() == list(twin_rows.ATTENDANCE)
     assert (came == (1, 2, 3, 4)).sum() == 129 and came.map(lambda s: {2, 3, 4} <= set(s)).sum() == 147
     assert set(table["flash"]) == set(range(20)) and len(came) == 337
 
@@ -150,7 +150,7 @@ def test_label_noise_is_what_was_asked_for():
     table = rows(parameters("affectnet-twin", "quick", label_noise=0.3))
     assert (table["shown"] != table["expression"]).mean() == pytest.approx(0.3, abs=0.02)
     wrong = table[table["shown"] != table["expression"]]
-    assert (wrong["shown"] == wrong["expression"].map(twin_designs.SIMILAR)).all()
+    assert (wrong["shown"] == wrong["expression"].map(twin_rows.SIMILAR)).all()
 
 
 @pytest.mark.parametrize("preset", ["smoke", "quick"])

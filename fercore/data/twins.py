@@ -28,7 +28,8 @@ import pandas as pd
 
 from fercore.data import prepared, twin_designs
 from fercore.data.photo import photograph
-from fercore.data.twin_designs import Twin, design_of, seed_of
+from fercore.data.twin_designs import design_of
+from fercore.data.twin_rows import Twin, seed_of
 from fercore.errors import DataError, ParameterError
 from fercore.heads import (
     ACTION_UNITS,
@@ -67,7 +68,9 @@ SHARD = 96
 def key(twin: Twin) -> str:
     """What the twin's pixels depend on: its parameters and the code that renders them; 16 hexadecimal digits."""
     here = Path(__file__).parent
-    files = [here / name for name in ("twins.py", "twin_designs.py", "photo.py")]  # not what merely stores pixels
+    files = [
+        here / name for name in ("twins.py", "twin_designs.py", "twin_rows.py", "photo.py")
+    ]  # not what merely stores pixels
     code = [file_hash(path) for path in (*files, *sources(["fercore.heads"]))]
     return hashlib.sha256(f"{twin.model_dump_json()} {code}".encode()).hexdigest()[:16]
 
