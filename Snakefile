@@ -42,7 +42,9 @@ def code_of(modules):
 @cache
 def code_of_notebook(name):
     found = provenance.notebook_sources(Path(f"notebooks/{name}.ipynb"))
-    return [path.relative_to(paths.ROOT).as_posix() for path in found]
+    files = [path.relative_to(paths.ROOT).as_posix() for path in found]
+    published = sorted(path.as_posix() for path in Path("fercore/published").glob("*.csv"))
+    return files + (published if "fercore/published/__init__.py" in files else [])
 
 
 def code(wildcards):

@@ -136,9 +136,13 @@ def stage(runs: Path, target: Path) -> Path:
         for page, notebook in executed.items():
             (aside / page).parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(_for_readers(notebook), aside / f"{page}.ipynb")
-        (aside / "book" / "execution.md").write_text(pages.execution_page(executed))
-        (aside / "book" / "ledger.md").write_text(pages.ledger_page())
-        (aside / "book" / "equations.md").write_text(pages.equations_page())
+        made = {
+            "book/execution": lambda: pages.execution_page(executed),
+            "book/ledger": pages.ledger_page,
+            "book/equations": pages.equations_page,
+        }
+        for page in made.keys() & set(contents()):
+            (aside / f"{page}.md").write_text(made[page]())
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)
     finally:

@@ -98,17 +98,6 @@ def test_outside_a_notebook_there_is_nothing_to_check() -> None:
 # --- published values -------------------------------------------------------------------------------------
 
 
-def test_published_tables_are_tidy() -> None:
-    table = published.load()
-    assert tuple(table.columns) == published.COLUMNS and len(table) == len(published.load("lan")) > 0
-    assert table["value"].between(0, 100).all() and not table[["table", "row", "column", "metric"]].eq("").any(
-        axis=None
-    )
-    keys = ["paper", "table", "row", "column", "dataset"]
-    assert not table.duplicated(keys).any(), "a number has one address"
-    assert set(table["table"]) >= {"T1", "T2", "T3", "T4", "T5", "T6"}
-
-
 def test_published_values_by_name() -> None:
     assert published.value("lan", "T3", "LAN") == 88.45
     assert (
