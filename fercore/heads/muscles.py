@@ -142,7 +142,7 @@ def _cheek_and_nose_muscles(p: _Painter) -> tuple[Fields, Fields]:
         + pull((0, -6.3), (0.8, 0.7), (0, 0.25, 0.05), p.upper),
     }
     crows_feet = sum(
-        groove([(4.75, 0.1 + k * 0.15), (5.3, 0.2 + k * 0.45), (6.1, 0.2 + k * 0.95)], 0.11, 0.17) for k in (-1, 0, 1)
+        groove([(4.75, 0.1 + k * 0.15), (5.3, 0.2 + k * 0.45), (6.1, 0.2 + k * 0.85)], 0.10, 0.17) for k in (-1, 0, 1)
     )
     bunny_lines = sum(groove([(0, -0.35 - k), (0.6, -0.5 - k), (1.3, -1.0 - k)], 0.09, 0.15) for k in (0, 0.45, 0.9))
     grooves = {
