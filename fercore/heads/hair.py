@@ -170,7 +170,7 @@ def _locks(
     hanging = np.zeros(n, bool)
     if strands.fringe:  # locks that fall over the forehead
         line = _row_at(c, index, 6.8)
-        hanging = (rng.random(n) < 0.5) & (np.abs(np.arctan2(*surface[line, column.astype(int)][:, [0, 2]].T)) < 0.85)
+        hanging = (rng.random(n) < 0.75) & (np.abs(np.arctan2(*surface[line, column.astype(int)][:, [0, 2]].T)) < 0.85)
         start = np.where(hanging, _row_at(c, index, 9.0) + rng.integers(-2, 3, n), start)
         reach = np.where(hanging, rng.uniform(5.2, 7.0, n), reach)
         surface = surface + (0.95 * smoothstep(7.6, 6.4, c.y[index]) * (c.y[index] > 2))[..., None] * unit(surface)
@@ -194,6 +194,7 @@ def _locks(
         grown &= paths[:, 0, 1] < COVERED[headwear] - 1.5
     across = unit(np.cross(np.gradient(paths, axis=1), outward))
     width = rng.uniform(0.10, 0.26, n)[:, None] / min(1.0, density) * (1 - 0.92 * t**2) * np.minimum(1, 0.35 + 3 * t)
+    width[hanging] *= 1.7
     paths, across, width, ids = paths[grown], across[grown], width[grown], index[row, low][grown]
     vertices, faces, along = ribbons(paths, width, across)
     roots = np.repeat(ids.reshape(-1), 2)

@@ -93,9 +93,9 @@ def lit_share(shadow, x, y, z, reach):
     Percentage-closer filtering with a box whose edges fall between texels: it moves smoothly, so no edge is jagged.
     """
     n = shadow.shape[0]
-    left, top = x - reach - _HALF, y - reach - _HALF
-    i0, j0 = int(np.floor(left)), int(np.floor(top))
     taps = int(2 * reach) + 1
+    left, top = x - _HALF * np.float32(taps), y - _HALF * np.float32(taps)
+    i0, j0 = int(np.floor(left)), int(np.floor(top))
     if i0 < 0 or j0 < 0 or i0 + taps >= n or j0 + taps >= n:
         return _ONE
     fx, fy, reached, weight = left - np.float32(i0), top - np.float32(j0), np.float32(0), np.float32(0)

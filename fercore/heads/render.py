@@ -23,8 +23,8 @@ from fercore.heads.shade import CLOTH, HAIR, NOISE, SKIN, WET, shade
 DISTANCE = 85.0  # cm from the camera to the plane of the head
 PIVOT = np.array([0, -4.0, -1.0])  # what the head turns about, near the top of the neck
 SHADOW_FIELD = 36.0  # cm that the shadow map shows
-SHADOW_BLUR = 0.30  # cm, half the width of a shadow's edge
-SHADOW_OFFSET = 0.28  # cm off the surface, or it shadows itself
+SHADOW_BLUR = 0.20  # cm, half the width of a shadow's edge
+SHADOW_OFFSET = 0.24  # cm off the surface, or it shadows itself
 GREY = (0.36, 0.36, 0.36)
 _DETAIL = ((72, 0.5), (128, 0.6), (192, 0.75), (256, 0.85), (384, 1.0))  # sizes up to, density
 _OF_PART = dict.fromkeys(("skin", "lid", "ear", "neck", "hand"), SKIN) | dict.fromkeys(("hair", "brow", "beard"), HAIR)

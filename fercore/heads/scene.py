@@ -58,7 +58,7 @@ class Head:
         self.eye_centres = eye_centres(c, self.shape)
         ball, faces, colours = parts.eyeball_template(person)
         seen = faces[ball[faces][..., 2].max(1) > -0.3]  # the back of an eye never shows
-        self._eyeball = ball, seen, colours * [0.90, 0.885, 0.875]  # lids and lashes shade it
+        self._eyeball = ball, seen, colours**1.5  # lids and lashes shade it
         self._teeth, self._lower_teeth, self._tongue = parts.teeth_and_tongue(c, person, self.shape)
         wear = wear or Accessories()
         self._moving, hanging = grow_hair(c, person, wear.headwear, density)

@@ -13,8 +13,8 @@ from fercore.heads.motion import move_face
 from fercore.heads.muscles import ACTION_UNITS, ActionUnits, check_action_units
 from fercore.heads.parts import PARTS
 from fercore.heads.people import Person, sample_person
-from fercore.heads.render import Rendering, render
-from fercore.heads.scene import Head, Mesh
+from fercore.heads.render import Rendering, level_of_detail, render
+from fercore.heads.scene import PAINT, Head, Mesh
 
 _SHOWN_WITH = {22: {25: 0.4}}  # a funnel shows only between parted lips
 _PALETTE = np.array(  # muted colours that stay apart in grey, too
@@ -35,7 +35,7 @@ def action_unit_sheet(
     person: Person, size: int, units: Iterable[int] = tuple(ACTION_UNITS), intensity: float = 1.0
 ) -> tuple[Array, list[str]]:
     """One row: a front view of each action unit at ``intensity``; and their labels."""
-    head, units = Head(person, _density(size)), list(units)
+    head, units = Head(person, level_of_detail(size)), list(units)
     meshes = [head.mesh({**_SHOWN_WITH.get(unit, {}), unit: intensity}) for unit in units]
     pictures = [render(mesh, size=size, field=18.0, centre=(0.0, -2.8)).image for mesh in meshes]
     return np.array([pictures]), [f"AU {unit}" for unit in units]
@@ -43,7 +43,7 @@ def action_unit_sheet(
 
 def muscle_sheet(person: Person, size: int, units: Iterable[int]) -> Array:
     """One row: how far each action unit moves the skin, from clay (not at all) to dark red (0.9 cm and more)."""
-    head, pictures = Head(person, _density(size)), []
+    head, pictures = Head(person, level_of_detail(size)), []
     rest = head.mesh()
     still = _resting_skin(head)
     for unit in units:
@@ -58,7 +58,7 @@ def contact_sheet(
     person: Person, expressions: Sequence[str] | Sequence[ActionUnits], yaws: Sequence[float], size: int
 ) -> Array:
     """A row for each expression (a name, shown by its first variant, or action units), a column for each yaw."""
-    head = Head(person, _density(size))
+    head = Head(person, level_of_detail(size))
     recipes = [EXPRESSIONS[e][0] if isinstance(e, str) else e for e in expressions]
     meshes = [head.mesh(recipe) for recipe in recipes]
     return np.array([[render(mesh, yaw, size=size, field=22.0).image for yaw in yaws] for mesh in meshes])
@@ -69,7 +69,7 @@ def crowd(seeds: Sequence[int], size: int, columns: int = 8) -> Array:
     pictures = []
     for place, seed in enumerate(seeds):
         rng = np.random.default_rng(seed)
-        head = Head(sample_person(seed), _density(size))
+        head = Head(sample_person(seed), level_of_detail(size))
         smiles = EXPRESSIONS["happiness"]
         mesh = head.mesh(smiles[place // 2 % len(smiles)] if place % 2 else {})
         yaw, pitch, roll = (float(np.clip(rng.normal(0, sd), -40, 40)) for sd in (14, 4, 3))
@@ -82,7 +82,7 @@ def crowd(seeds: Sequence[int], size: int, columns: int = 8) -> Array:
 
 def pose_sheet(person: Person, yaws: Sequence[float], pitches: Sequence[float], size: int) -> Array:
     """A row for each pitch, a column for each yaw, of one neutral face."""
-    mesh = Head(person, _density(size)).mesh()
+    mesh = Head(person, level_of_detail(size)).mesh()
     return np.array([[render(mesh, yaw, pitch, size=size, field=22.0).image for yaw in yaws] for pitch in pitches])
 
 
@@ -126,10 +126,6 @@ def knowledge_views(rendering: Rendering) -> tuple[Array, list[str]]:
     return np.array([[rendering.image, depth, parts]]), ["picture", "depth", "parts"]
 
 
-def _density(size: int) -> float:
-    return 0.75 if size <= 112 else 1.0
-
-
 def _hex(colour: Array) -> str:
     return "#" + "".join(f"{int(255 * channel):02x}" for channel in colour ** (1 / 1.25))
 
@@ -142,5 +138,5 @@ def _painted(mesh: Mesh, paint: Array) -> Mesh:
     """The skin alone, in other colours."""
     skin = mesh.part == PARTS.index("skin")
     colours = mesh.colours.copy()
-    colours[skin] = paint
+    colours[skin] = paint**PAINT
     return mesh._replace(colours=colours, faces=mesh.faces[skin[mesh.faces[:, 0]]])
