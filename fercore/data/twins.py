@@ -201,7 +201,7 @@ def _known(twin: Twin, row: Any, face: Face, view: View) -> dict[str, Any]:
         "landmarks_3d": face.mesh.landmarks.ravel().astype(np.float32).round(3),
         "visible": view.picture.visible,
         "action_units": unit_vector(face.units).round(4),
-        "age": round(20 + 55 * who.age),
+        "age": round(who.years),
         "tone": round(who.tone, 3),
         "hair": who.hair,
         "occluder": face.occluder,
