@@ -13,6 +13,7 @@ Every number is typed by hand in centimetres; no third-party mesh, texture, land
 - `fercore.heads.meshfile`     a textured mesh from a file, for scans
 - `fercore.heads.light`, `render`  lights, backgrounds; the picture with landmarks, depth and parts
 - `fercore.heads.raster`, `shade`  the compiled kernels of the renderer
+- `fercore.heads.truth`        what is known of a picture: affect, units, landmarks, masks of regions
 - `fercore.heads.sheets`       contact sheets as arrays
 
 >>> head = Head(sample_person(7))
@@ -23,21 +24,33 @@ Every number is typed by hand in centimetres; no third-party mesh, texture, land
 
 from fercore.heads.accessories import Accessories, sample_accessories
 from fercore.heads.anatomy import REGIONS, Anatomy, canonical
-from fercore.heads.expressions import EXPRESSIONS, LEVELS, sample_expression
+from fercore.heads.expressions import (
+    EXPRESSIONS,
+    LEVELS,
+    VARIANTS,
+    Style,
+    personal_style,
+    sample_expression,
+    sample_gaze,
+)
 from fercore.heads.light import Light, multipie_flashes, sample_background, sample_film_light, sample_light
 from fercore.heads.meshfile import read_mesh
-from fercore.heads.muscles import ACTION_UNITS, ActionUnits, check_action_units
+from fercore.heads.muscles import ACTION_UNITS, FACS_STRENGTHS, ActionUnits, check_action_units
 from fercore.heads.parts import PARTS
 from fercore.heads.people import Person, sample_person
 from fercore.heads.render import Rendering, face_centre, level_of_detail, render
 from fercore.heads.scene import Head, Mesh
+from fercore.heads.truth import MASKS, Truth, affect, describe, face_box, region_map, unit_vector
 
 __all__ = [
     "ACTION_UNITS",
     "EXPRESSIONS",
+    "FACS_STRENGTHS",
     "LEVELS",
+    "MASKS",
     "PARTS",
     "REGIONS",
+    "VARIANTS",
     "Accessories",
     "ActionUnits",
     "Anatomy",
@@ -46,17 +59,26 @@ __all__ = [
     "Mesh",
     "Person",
     "Rendering",
+    "Style",
+    "Truth",
+    "affect",
     "canonical",
     "check_action_units",
+    "describe",
+    "face_box",
     "face_centre",
     "level_of_detail",
     "multipie_flashes",
+    "personal_style",
     "read_mesh",
+    "region_map",
     "render",
     "sample_accessories",
     "sample_background",
     "sample_expression",
     "sample_film_light",
+    "sample_gaze",
     "sample_light",
     "sample_person",
+    "unit_vector",
 ]
