@@ -88,7 +88,7 @@ def data_prepare(
     if options and name != "ferplus":
         raise ParameterError(f"--{next(iter(options))} is for ferplus, not for {name}.")
     start = time.monotonic()
-    data = catalogue.prepare(name, preset, **options)
+    data = catalogue.prepare(name, preset, whole=False, **options)
     say(f"{data.card['title']}: {len(data)} images in {data.path} ({time.monotonic() - start:.0f} s)")
     for note in data.card["notes"]:
         say(f"  note: {note}")

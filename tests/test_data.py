@@ -308,8 +308,13 @@ def test_protocol_errors() -> None:
         protocols.split(manifest(), "ferplus-official", 1)
     with pytest.raises(DataError, match="at least ten people, the data set has 9"):
         protocols.split(manifest(9), "lan-kdef-10fold")
-    with pytest.raises(DataError, match="the part 'test' is empty"):
-        protocols.split(pd.DataFrame({"split": ["train", "validation"]}), "ferplus-official")
+    with pytest.raises(DataError, match="the part 'train' is empty"):
+        people = {"subject": ["a", "b"], "sample": ["1", "2"]}
+        protocols.split(pd.DataFrame({"split": ["validation", "test"], **people}), "ferplus-official")
+    with pytest.raises(DataError, match="needs the column 'pan'"):
+        protocols.split(manifest(), "phanet-multipie")
+    with pytest.raises(DataError, match="at least five, the data set has 4"):
+        protocols.split(manifest(4), "dmlnet-kdef-56-14")
 
 
 # --- catalogue and command line ---------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class Entry(NamedTuple):
     real: bool
     key: Callable[..., str]
     make: Callable[..., None]
+    splits: tuple[str, ...] = ()  # that it was published with
 
 
 def _ferplus_key(preset: str, *, rule: str = "majority", labels: str = "label.csv") -> str:
@@ -65,7 +66,13 @@ TWINS = {
 
 DATASETS: dict[str, Entry] = {
     **{name: _twin(name, title) for name, title in TWINS.items()},
-    "ferplus": Entry("FERPlus: real photographs of 48 x 48 pixels, ten raters", True, _ferplus_key, _ferplus_make),
+    "ferplus": Entry(
+        "FERPlus: real photographs of 48 x 48 pixels, ten raters",
+        True,
+        _ferplus_key,
+        _ferplus_make,
+        ("train", "validation", "test"),
+    ),
 }
 
 
@@ -87,8 +94,11 @@ def at_hand(name: str) -> bool:
     return True
 
 
-def prepare(name: str, preset: str = "smoke", **options: str) -> Prepared:
+def prepare(name: str, preset: str = "smoke", *, whole: bool = True, **options: str) -> Prepared:
     """The prepared form of a data set: opened when it is there, made when it is not.
+
+    With ``whole`` a split that the set was published with and that has no
+    image is an error: nothing is trained or tested on a part by mistake.
 
     Its folder is named after everything it depends on (parameters, rendering
     code or source files), so a changed parameter never finds an old cache. Two
@@ -109,4 +119,9 @@ def prepare(name: str, preset: str = "smoke", **options: str) -> Prepared:
         raise DataError(
             f"{folder.parent} can't be written: {error}", do="set FERCORE_PREPARED to your own folder"
         ) from error
-    return open_prepared(folder)
+    data = open_prepared(folder)
+    lost = [split for split in found.splits if not (data.manifest["split"] == split).any()] if whole else []
+    if lost:
+        do = "add its images and prepare it again; fercore data check says what is missing"
+        raise DataError(f"{data.card['title']}: the part '{lost[0]}' is empty ({folder}).", do=do)
+    return data
