@@ -115,11 +115,11 @@ DESIGNS: dict[str, Design] = {
         kdef,
         _presets(
             "kdef-twin", {"people": 20, "repeats": 1}, {}, {"size": 224},
-            people=70, repeats=2, pans=tuple(KDEF_PANS),
+            people=70, repeats=2, pans=tuple(KDEF_PANS), levels=(3, 4),
         ),
         {"images": 4900, "people": 70, "women": 35, "expressions": 7, "pans": 5},
         (*CONTROLLED, "Light and background are drawn anew for each view; KDEF was lit softly and evenly.",
-         "Expression strength varies in four levels; KDEF's actors were asked for strong, clear expressions."),
+         "Expressions have one of the two upper of four strengths: KDEF's actors were asked for clear ones."),
     ),
     "bu3dfe-twin": Design(
         "BU-3DFE twin: 100 people, 6 expressions in 4 levels and neutral, nine pans, tilts at full strength",

@@ -68,9 +68,7 @@ SHARD = 96
 def key(twin: Twin) -> str:
     """What the twin's pixels depend on: its parameters and the code that renders them; 16 hexadecimal digits."""
     here = Path(__file__).parent
-    files = [
-        here / name for name in ("twins.py", "twin_designs.py", "twin_rows.py", "photo.py")
-    ]  # not what merely stores pixels
+    files = [here / name for name in ("twins.py", "twin_rows.py", "photo.py")]  # not what merely stores pixels
     code = [file_hash(path) for path in (*files, *sources(["fercore.heads"]))]
     return hashlib.sha256(f"{twin.model_dump_json()} {code}".encode()).hexdigest()[:16]
 
