@@ -87,8 +87,8 @@ GENERAL = (
     "Nothing about real people follows from these pictures: they test code and methods, not faces.",
     "Not for training or judging a system that is used on people; no claim about sex, age or skin colour rests on it.",
     "Faces are made from averages and Gaussians: they do not sample any population.",
-    "How hard it is was set so that a plain network lands where the papers' plain networks land on the real set; "
-    "no method of the papers was looked at for that.",
+    "How hard it is has not been set against the papers' baselines yet: its people, styles and lights are as they were "
+    "drawn first, and no method of the papers was looked at for that.",
 )
 CONTROLLED = (
     "The views of one face show exactly the same face, pose and crop apart; in KDEF, an expression was posed once for "
