@@ -9,23 +9,24 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fercore.data import twins
+from fercore.data import twin_designs, twins
 from fercore.data.prepared import Prepared, open_prepared
 
-PEOPLE, BATCH = 10, 64
+BATCH = 64
 
 
-def rendered(target: Path, preset: str, workers: int) -> tuple[float, float]:
-    """Images a second and seconds of a twin of ten people; starting processes and hashing are part of it."""
-    twin = twins.parameters(preset, people=PEOPLE, series=1)
+def rendered(target: Path, preset: str, workers: int, people: int) -> tuple[float, float]:
+    """Images a second and seconds of a KDEF twin; starting processes and hashing are part of it."""
+    twin = twin_designs.parameters("kdef-twin", preset, people=people)
     start = time.perf_counter()
     twins.prepare(target, twin, workers=workers, progress=False)
     seconds = time.perf_counter() - start
-    return len(twins.design(twin)) / seconds, seconds
+    return len(twin_designs.rows(twin)) / seconds, seconds
 
 
 def read(data: Prepared, epochs: int = 20) -> float:
@@ -39,15 +40,15 @@ def read(data: Prepared, epochs: int = 20) -> float:
     return epochs * len(data) / (time.perf_counter() - start)
 
 
-def main() -> None:
+def main(presets: Sequence[str] = ("smoke", "quick", "paper"), people: int = 10) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    twins.render_person(twins.parameters("smoke", people=2, series=1, pans=(0,)), "F01")  # compiles the renderer
+    twins.render_person(twin_designs.parameters("kdef-twin", "smoke", people=2, pans=(0,)), "F01")  # compiles
     print(f"{'size, px':>8} {'processes':>10} {'seconds':>8} {'rendered a second':>18} {'read a second':>14}")
     with tempfile.TemporaryDirectory() as folder:
-        for preset in ("smoke", "quick", "paper"):
+        for preset in presets:
             for workers in sorted({1, cores}):
                 target = Path(folder) / f"{preset}-{workers}"
-                a_second, seconds = rendered(target, preset, workers)
+                a_second, seconds = rendered(target, preset, workers, people)
                 data = open_prepared(target)
                 size = data.images.shape[1]
                 print(f"{size:8d} {workers:10d} {seconds:8.1f} {a_second:18.1f} {read(data):14,.0f}", flush=True)
