@@ -11,8 +11,10 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import json
 import math
 import resource
+import shlex
 import shutil
 import sys
 import time
@@ -79,7 +81,7 @@ def run(recipe: Recipe, root: Path | None = None) -> records.Record:
     The method's weights are kept beside the record as ``model.safetensors``.
     """
     root = root or records_root()
-    data = catalogue.prepare(recipe.dataset, recipe.preset)
+    data = catalogue.prepare(recipe.dataset, recipe.preset, **recipe.data)
     key = run_key(recipe, data)
     with _only_one(root, key):
         found = _found(root / records.name_of(recipe.model_dump(), key))
@@ -301,4 +303,9 @@ def command(recipe: Recipe) -> str:
     usual = paper(recipe.paper).recipe(recipe.preset, recipe.dataset).model_dump()
     own = {name: value for name, value in recipe.model_dump().items() if value != usual[name] and name != "seed"}
     words = [f"fercore train {recipe.paper} --preset {recipe.preset} --dataset {recipe.dataset} --seed {recipe.seed}"]
-    return " ".join(words + [f"--set {name}={value}" for name, value in own.items()])
+    return " ".join(words + [f"--set {name}={_word(value)}" for name, value in own.items()])
+
+
+def _word(value: Any) -> str:
+    """A value as the command line reads it back; what holds others as quoted JSON, which is YAML, too."""
+    return shlex.quote(json.dumps(value)) if isinstance(value, dict) else str(value)

@@ -40,6 +40,7 @@ class Recipe(BaseModel):
     seed: Count = 0
 
     images: Count = Field(default=0, description="at most so many images a split, drawn by the seed; 0 for all")
+    data: dict[str, Any] = Field(default={}, description="what is changed about the data set: a twin's parameters")
 
     # Network.
     image_size: Positive = Field(default=224, description="side of the square input in pixels")

@@ -350,7 +350,16 @@ def test_catalogue_errors(own_place: Path) -> None:
         catalogue.prepare("kdef-twin", "papers")
     with pytest.raises(DataError, match=r"FERCORE_DATA is not set(.|\n)*What to do: get FER2013"):
         catalogue.prepare("ferplus")
+    with pytest.raises(ParameterError, match=r"no option of ferplus 'label'.*did you mean 'labels'"):
+        catalogue.prepare("ferplus", label="label.csv")
     assert catalogue.at_hand("kdef-twin") and not catalogue.at_hand("ferplus")
+
+
+def test_a_changed_twin_is_another_data_set() -> None:
+    key = catalogue.entry("kdef-twin").key
+    assert key("smoke") == key("smoke", repeats=1) != key("smoke", stray=0.5)
+    with pytest.raises(ParameterError, match=r"impossible kdef-twin: stray: .*less than or equal to 1"):
+        key("smoke", stray=2)
 
 
 def test_data_commands(own_place: Path, command: Command) -> None:

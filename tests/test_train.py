@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from tiny import CLASSES, manifest, write_prepared
 from torch import Tensor, nn
 
-from fercore import experiments, train
+from fercore import cli, experiments, train
 from fercore.data import protocols
 from fercore.data.augment import augment, erase, normalise
 from fercore.data.prepared import Prepared, open_prepared
@@ -278,6 +279,13 @@ def test_thinned_rows_are_a_seeded_subset() -> None:
     assert len(set(first)) == 30 and set(first) <= set(rows) and (np.diff(first) > 0).all()
     assert np.array_equal(first, experiments.thinned(rows, small(images=30)))
     assert not np.array_equal(first, experiments.thinned(rows, small(images=30, seed=1)))
+
+
+def test_the_command_of_a_run_gives_its_recipe_again() -> None:
+    changed = lan.recipe("smoke", epochs=2, data={"stray": 0.1, "levels": [4], "scenery": "studio"}, fold=3, seed=5)
+    words = iter(shlex.split(experiments.command(changed)))
+    fields = dict(cli._field(next(words)) for word in words if word == "--set")
+    assert lan.recipe("smoke", seed=5, **fields) == changed
 
 
 def test_augmentation_changes_what_it_says() -> None:

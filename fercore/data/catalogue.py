@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 
@@ -26,6 +26,7 @@ class Entry(NamedTuple):
     key: Callable[..., str]
     make: Callable[..., None]
     splits: tuple[str, ...] = ()  # that it was published with
+    options: tuple[str, ...] = ()  # that a real set can be prepared with
 
 
 def _ferplus_key(preset: str, *, rule: str = "majority", labels: str = "label.csv") -> str:
@@ -36,16 +37,16 @@ def _ferplus_make(target: Path, preset: str, *, rule: str = "majority", labels: 
     ferplus.prepare(target, ferplus.find_source(data_root()), rule=rule, labels=labels)
 
 
-def _twin_key(name: str, preset: str) -> str:
+def _twin_key(name: str, preset: str, **changes: Any) -> str:
     from fercore.data import twin_designs, twins
 
-    return twins.key(twin_designs.parameters(name, preset))
+    return twins.key(twin_designs.parameters(name, preset, **changes))
 
 
-def _twin_make(name: str, target: Path, preset: str) -> None:
+def _twin_make(name: str, target: Path, preset: str, **changes: Any) -> None:
     from fercore.data import twin_designs, twins
 
-    twins.prepare(target, twin_designs.parameters(name, preset), preset=preset)
+    twins.prepare(target, twin_designs.parameters(name, preset, **changes), preset=preset)
 
 
 def _twin(name: str, title: str) -> Entry:
@@ -72,6 +73,7 @@ DATASETS: dict[str, Entry] = {
         _ferplus_key,
         _ferplus_make,
         ("train", "validation", "test"),
+        ("rule", "labels"),
     ),
 }
 
@@ -94,11 +96,12 @@ def at_hand(name: str) -> bool:
     return True
 
 
-def prepare(name: str, preset: str = "smoke", *, whole: bool = True, **options: str) -> Prepared:
+def prepare(name: str, preset: str = "smoke", *, whole: bool = True, **options: Any) -> Prepared:
     """The prepared form of a data set: opened when it is there, made when it is not.
 
-    With ``whole`` a split that the set was published with and that has no
-    image is an error: nothing is trained or tested on a part by mistake.
+    ``options``: changed parameters of a twin (`fercore.data.twin_rows.Twin`), or a real set's own. With ``whole`` a
+    split that the set was published with and that has no image is an error: nothing is trained or tested on a part
+    by mistake.
 
     Its folder is named after everything it depends on (parameters, rendering
     code or source files), so a changed parameter never finds an old cache. Two
@@ -106,6 +109,9 @@ def prepare(name: str, preset: str = "smoke", *, whole: bool = True, **options: 
     """
     check_preset(preset)
     found = entry(name)
+    if found.real and (strange := options.keys() - set(found.options)):
+        what = unknown(f"option of {name}", min(strange), found.options)
+        raise ParameterError(what, do="a twin's parameters can be changed, a real set's images can't")
     digest = hashlib.sha256(found.key(preset, **options).encode()).hexdigest()[:10]
     folder = prepared_root() / f"{name}-{'' if found.real else preset + '-'}{digest}"
     try:
