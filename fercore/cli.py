@@ -29,6 +29,8 @@ book_app = typer.Typer(help="Make the book: everything, or one of its two last s
 app.add_typer(book_app, name="book")
 data_app = typer.Typer(help="Data sets: list them, prepare one, check one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+blind_app = typer.Typer(help="Can a person name the rendered expressions? Faces without labels, and the score.")
+app.add_typer(blind_app, name="blind")
 records_app = typer.Typer(help="Records of training runs.", no_args_is_help=True)
 app.add_typer(records_app, name="records")
 
@@ -113,6 +115,32 @@ def data_check(
     say(f"\n{len(report.problems)} remarks" if report.problems else "\nno problem found")
     for problem in report.problems:
         say(f"- {problem}")
+
+
+@blind_app.command("make")
+def blind_make(
+    folder: Annotated[Path, typer.Argument(help="new folder for the page, the sheets and the key")],
+    number: Annotated[int, typer.Option(help="how many faces")] = 200,
+    seed: Annotated[int, typer.Option(help="other people and expressions")] = 0,
+) -> None:
+    """Render frontal faces at full strength and a page that shows them one by one and takes a label for each."""
+    from fercore import blind
+
+    page = blind.write(folder, blind.draw(number, seed=seed))
+    say(f"{number} faces, also as numbered sheets; the key lies in {folder / 'key.csv'}\nOpen {page}")
+
+
+@blind_app.command("score")
+def blind_score(
+    answers: Annotated[Path, typer.Argument(help="csv with the columns face, answer: the page offers it at its end")],
+    key: Annotated[Path, typer.Argument(help="key.csv of the same folder")],
+) -> None:
+    """How often the answers name what was rendered, with a 95 % interval, and what was taken for what."""
+    from fercore import blind
+
+    found = blind.score(answers, key)
+    say(found.confusion.to_string())
+    say(f"agreement {100 * found.share:.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]")
 
 
 @app.command()

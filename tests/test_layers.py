@@ -14,7 +14,8 @@ ORDER = (
     *("errors", "paths", "provenance", "progress"),
     *("recipe", "layers", "losses", "backbones", "heads", "data", "weights"),
     *("papers", "train", "evaluate"),
-    *("records", "published", "audit", "claims", "figures", "figures_data", "figures_audit", "experiments", "compare"),
+    *("records", "published", "audit", "claims", "figures", "figures_data", "figures_audit"),
+    *("experiments", "compare", "blind"),
     *("execute", "notebook", "predict", "pages", "book", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""
