@@ -57,7 +57,7 @@ def test_checks_are_many_and_complete() -> None:
 @pytest.mark.parametrize(
     ("paper", "place", "kind", "words", "printed", "computed"),
     [
-        ("pata", "text", "total", "BU-3DFE, setting 2", "16,000", "16,800"),
+        ("pata", "text", "total", "setting 2: images = 100", "16,000", "16,800"),
         ("pata", "T5", "average", "row 60", "80.63", "80.21"),
         ("pata", "T5", "average", "column happiness", "89.25", "88.75"),
         ("pata", "F4a", "matrix", "squint taken for disgust", "9.36", "at most 7.88"),
@@ -76,6 +76,16 @@ def test_checks_are_many_and_complete() -> None:
         ("dmlnet", "T4", "repetition", "DML-Net, neutral", "89.3", "100"),
         ("dmlnet", "F9b", "matrix", "row -40", "1", "0.800"),
         ("dmlnet", "T6", "quoted", "IPFR", "91.3", "89.50"),
+        ("pata", "text", "total", "viewpoints = poses of Table 5", "7", "5"),
+        ("phanet", "T1", "total", "GAN, LLRS", "35", "5"),
+        ("phanet", "T6", "order", "all scales, AffectNet", "2", "7"),
+        ("phanet", "T6", "granularity", "N_S1, KDEF", "85.31", "85.291 or 85.393"),
+        ("phanet", "T3", "granularity", "DenseNet, 0, Multi-PIE", "90.56", "90.489 or 90.761"),
+        ("lan", "T5", "subset", "ResNet-18, RAF-DB", "84.04", "68.58"),
+        ("dmlnet", "T3", "order", "fear at pan -90", "1", "2"),
+        ("dmlnet", "F9b", "matrix", "pose accuracy", "80.0", "77.67"),
+        ("dmlnet", "F14", "total", "subjects in the figure", "31", "30"),
+        ("pcda", "T2", "total", "a whole number of the same blocks", "67.3", "65.4"),
         ("pcda", "T5", "quoted", "SCN, FERPlus", "89.39", "88.01"),
         ("pcda", "T6", "total", "RAF-DB, PCDA", "92.31", "92.34"),
     ],
@@ -106,6 +116,35 @@ def test_one_cell_explains_two_averages() -> None:
     asked = cells.loc[("pata", "T5", "60", "happiness")]
     assert asked["printed"] == 87.5 and asked["asked for by the row"] == pytest.approx(90, abs=0.05)
     assert asked["asked for by the column"] == pytest.approx(90, abs=0.05)
+
+
+def test_row_sizes_are_all_of_them() -> None:
+    assert audit.row_sizes([[0.333, 0.667], [0.25, 0.75]], 7) == [(3, 4)]
+    assert audit.row_sizes([[0.5, 0.5], [0.5, 0.5]], 6) == [(2, 4), (4, 2)]
+    assert audit.row_sizes([[0.5, 0.4]], 10) == [] and audit.row_sizes([[0.333, 0.667]], 2) == []
+
+
+def test_the_shares_of_sfews_poses_leave_one_set_of_sizes() -> None:
+    row = found("dmlnet", "F9b", "matrix", "pose accuracy")
+    assert row["remark"].startswith("80.05 with") and "1 set of row sizes" in row["remark"]
+
+
+def test_one_model_on_turned_faces_and_on_all() -> None:
+    checked = CHECKS.query("kind == 'subset'")
+    assert len(checked) == 12 and checked["fits"].sum() == 11
+
+
+def test_ranks_said_are_of_cells_that_are_there() -> None:
+    ranks = published.read("ranks")
+    for line in ranks.itertuples():
+        assert published.value(line.paper, line.table, line.row, line.column, line.dataset) > 0
+    assert len(CHECKS.query("kind == 'order'")) == len(ranks) + 4
+
+
+def test_what_only_words_contradict() -> None:
+    table = audit.words()
+    assert {"PhaNet", "LAN", "DML-Net", "PCDA", "PATA"} == set(table["paper"]) and len(table) >= 14
+    assert (table[["place", "what", "one place", "why no check"]] != "").all(axis=None)
 
 
 def test_conventions() -> None:

@@ -16,8 +16,8 @@ KEY = ["paper", "row", "column", "dataset", "metric"]
 RANGES = {
     **dict.fromkeys(("accuracy", "pose accuracy", "recall", "mean of recalls", "F1", "confusion"), (0, 100)),
     **{"frames per second": (40, 150), "parameters": (0.5, 100), "FLOPs": (0.1, 20), "milliseconds per image": (1, 4)},
-    **{"difference": (0, 20), "relative difference": (0, 100), "count": (1, 40_000), "setting": (0, 500)},
-    "weight": (0, 1),
+    **{"difference": (0, 20), "relative difference": (0, 100), "count": (1, 1_000_000), "setting": (0, 500)},
+    **{"weight": (0, 1), "ratio": (0, 1), "share of errors": (0, 100), "pose recall": (0, 100)},
 }
 
 
@@ -73,7 +73,7 @@ def test_what_could_not_be_read() -> None:
     numbers = TABLES[(TABLES["value"].isna()) & (TABLES["metric"] != "text")]
     assert numbers[["paper", "table", "row", "column"]].to_numpy().tolist() == [["phanet", "T4", "surprise", "90"]]
     scattered = IN_FIGURES[IN_FIGURES["value"].isna()]
-    assert scattered.groupby(["figure", "row"]).size().to_dict() == {("F7a", "surprise"): 8, ("F7b", "-15"): 4}
+    assert scattered.groupby(["figure", "row"]).size().to_dict() == {("F7a", "surprise"): 7, ("F7b", "-15"): 4}
     assert set(scattered["paper"]) == {"phanet"}
 
 
@@ -91,7 +91,10 @@ def test_what_could_not_be_read() -> None:
         ("dmlnet", "T5", "IPFR", "FER, -45..45", None, 84.0),
         ("dmlnet", "T8", "MFE+HPE+JEFL", "Multi-PIE FPS", None, 78),
         ("dmlnet", "T9", "GMLDA", "fear", None, 29.29),
+        ("phanet", "F7a", "surprise", "surprise", None, 0.486),
+        ("phanet", "text", "GAN, LLRS, SSE, MMGL", "viewpoints", None, 35),
         ("dmlnet", "F9b", "-40", "-40", None, 0.627),
+        ("dmlnet", "F14", "happy faces", "subjects", None, 31),
         ("dmlnet", "abstract", "DML-Net", "SFEW", None, 54.36),
         ("pcda", "T1", "dot+NeAA", "RAF-DB", None, 91.95),
         ("pcda", "T6", "PCDA", "neutral", "AffectNet", 58.20),
@@ -100,6 +103,25 @@ def test_what_could_not_be_read() -> None:
 )
 def test_values(paper: str, place: str, row: str, column: str, dataset: str | None, expected: float) -> None:
     assert published.value(paper, place, row, column, dataset) == expected
+
+
+def test_scattered_cells_name_what_is_left() -> None:
+    """The numbers that the notes of a scattered row offer, with those that are placed, sum to one."""
+    for figure, row in (("F7a", "surprise"), ("F7b", "-15")):
+        cells = published.in_figures("phanet", figure)
+        cells = cells[cells["row"] == row]
+        offered = set(cells.loc[cells["value"].isna(), "notes"])
+        left = [float(text) for text in re.findall(r"0\.\d+", offered.pop())]
+        assert not offered and len(left) == cells["value"].isna().sum()
+        assert sum(left) + cells["value"].sum() == pytest.approx(1)
+
+
+def test_contradictions_in_words_say_why_they_are_no_check() -> None:
+    words = published.read("words")
+    assert (words[["what", "one place", "why no check"]] != "").all(axis=None)
+    assert not (words.drop(columns="paper").apply(" ".join, axis=1).str.contains("\u201c")).any()
+    for line in words.to_dict("records"):
+        assert bool(line["table"]) != bool(line["figure"])
 
 
 def test_unknown_names_are_errors() -> None:

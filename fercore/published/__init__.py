@@ -5,11 +5,14 @@ row, column, metric, value exactly as printed, unit, data set, protocol, the wor
 that a value is cited from ("" for the paper's own) and notes. ``<paper>-figures.csv``
 holds what can be read of figures, prose and abstracts in the same form, with the
 place in the column ``figure``. A cell that cannot be read with certainty has no
-value, and its note says why. Names of rows, data sets and expressions are unified
+value, and its note says why. A plain backbone cites the work that its network is
+from, whoever ran it; what a split leaves to test on is counted where no paper says
+so (70 people, 56 to train on, hence 56/14). Names of rows, data sets and expressions are unified
 over the papers; numbers are not touched. A protocol begins with the images that
 are tested on, up to the first comma.
 
-``claims.csv`` and ``criteria.csv`` belong to :mod:`fercore.claims`.
+``claims.csv`` and ``criteria.csv`` belong to :mod:`fercore.claims`, the other
+files to :mod:`fercore.audit`.
 """
 
 from __future__ import annotations

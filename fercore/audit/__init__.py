@@ -1,0 +1,118 @@
+"""The papers' numbers held against each other: averages, differences, totals, counts, confusion matrices, quotations.
+
+Every check reads :mod:`fercore.published` alone. A check passes when the printed
+number can come from the numbers it depends on, with each of them rounded as
+printed; one that does not pass is a finding. Findings say what does not fit,
+not who is right: misprints, other splits and averages over runs explain most.
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+
+import pandas as pd
+
+from fercore import published
+from fercore.audit.basis import Check, class_sizes, decimals, half_unit, possible, sizes
+from fercore.audit.images import cell_counts, granularity, matrices, row_sizes
+from fercore.audit.said import orders, protocols, quotations, quoted, subsets
+from fercore.audit.sums import averages, derived, totals
+
+__all__ = [
+    "Check",
+    "checks",
+    "class_sizes",
+    "conventions",
+    "decimals",
+    "findings",
+    "half_unit",
+    "implied_cells",
+    "possible",
+    "quotations",
+    "row_sizes",
+    "sizes",
+    "summary",
+    "words",
+]
+
+
+@cache
+def checks() -> pd.DataFrame:
+    """Every check, a row each: paper, place, kind, what, printed, computed, fits, remark. Computed once."""
+    made = [
+        *averages(),
+        *derived(),
+        *totals(),
+        *granularity(),
+        *cell_counts(),
+        *matrices(),
+        *quoted(),
+        *protocols(),
+        *orders(),
+        *subsets(),
+    ]
+    return pd.DataFrame(made, columns=list(Check._fields))
+
+
+def findings() -> pd.DataFrame:
+    """The checks that do not fit, in the papers' order."""
+    table = checks()
+    table = table[~table["fits"]].drop(columns="fits")
+    order = {paper: k for k, paper in enumerate(published.PAPERS)}
+    return table.sort_values(["paper", "kind"], key=lambda c: c.map(order) if c.name == "paper" else c, kind="stable")
+
+
+def summary() -> pd.DataFrame:
+    """Checks by kind: how many, and how many do not fit."""
+    grouped = checks().groupby("kind", sort=False)["fits"]
+    return pd.DataFrame({"checks": grouped.size(), "findings": grouped.size() - grouped.sum()}).reset_index()
+
+
+def implied_cells() -> pd.DataFrame:
+    """Where a row's and a column's average both fail: their common cell, printed and as each average asks for it."""
+    broken = checks().query("kind == 'average' and not fits")
+    lines = []
+    for (paper, table), group in broken.groupby(["paper", "place"], sort=False):
+        names = [[w.removeprefix(along) for w in group["what"] if w.startswith(along)] for along in ("row ", "column ")]
+        for row, column in itertools.product(*names):
+            cells = published.load(paper, table).pivot(index="row", columns="column", values="value")
+            asked = [
+                line["Average"] * (len(line) - 1) - line.drop(["Average", name]).sum()
+                for line, name in ((cells.loc[row], column), (cells[column], row))
+            ]
+            lines.append((paper, table, row, column, cells.loc[row, column], *asked))
+    names = ["paper", "table", "row", "column", "printed", "asked for by the row", "asked for by the column"]
+    return pd.DataFrame(lines, columns=names).round(2)
+
+
+def words() -> pd.DataFrame:
+    """Contradictions and omissions that no number shows (``words.csv``), each with the reason why it is no check."""
+    table = published.read("words")
+    place = table["table"] + table["figure"]
+    return table.drop(columns=["table", "figure"]).assign(paper=table["paper"].map(published.PAPERS), place=place)[
+        ["paper", "place", "what", "one place", "another", "why no check"]
+    ]
+
+
+COUNTED = {"image backbone": (17_611_968, 5.478), "landmark backbone": (1_007_248, 0.227)}
+"""Parameters and 10^9 multiply-adds at 112 x 112: IR-50 cut at 14 x 14 x 256, and the whole MobileFaceNet."""
+
+
+def conventions(width: int = 768, tokens: int = 197, blocks: int = 2) -> pd.DataFrame:
+    """PCDA Table 8 beside counts of the same modules: parameters, multiply-adds, and twice that.
+
+    The cross attention is counted from the paper's equations: four projections
+    (Eq. 3), an output projection and a perceptron of ratio 4 a block, two
+    embeddings of 256 and 128 channels.
+    """
+    weights = blocks * 13 * width**2 + (256 + 128) * width
+    adds = blocks * (13 * width**2 * tokens + 2 * tokens**2 * width) + (256 + 128) * width * (tokens - 1)
+    counted = COUNTED | {"cross attention module": (weights, adds / 1e9)}
+    table = published.load("pcda", "T8").pivot(index="row", columns="column", values="value").loc[list(counted)]
+    numbers = {"parameters, printed, M": table["parameters"], "FLOPs, printed, G": table["FLOPs"]}
+    frame = pd.DataFrame(numbers).rename_axis("module")
+    frame["parameters, counted, M"] = [counted[name][0] / 1e6 for name in frame.index]
+    frame["multiply-adds, counted, G"] = [counted[name][1] for name in frame.index]
+    frame["twice that, G"] = 2 * frame["multiply-adds, counted, G"]
+    return frame.reset_index()
