@@ -18,6 +18,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -69,9 +70,9 @@ def stale(record: records.Record) -> bool:
     return record.code != code_of(record.recipe["paper"])
 
 
-def run_key(recipe: Recipe, data: Prepared) -> str:
-    """What makes a run the same run: recipe, data, code; 10 hexadecimal digits."""
-    text = f"{recipe.key()} {data.hash} {code_of(recipe.paper)}"
+def run_key(recipe: Recipe, data: Prepared, *further: Prepared) -> str:
+    """What makes a run the same run: recipe, data sets, code; 10 hexadecimal digits."""
+    text = " ".join([recipe.key(), data.hash, *(other.hash for other in further), code_of(recipe.paper)])
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -82,10 +83,11 @@ def run(recipe: Recipe, root: Path | None = None) -> records.Record:
     """
     root = root or records_root()
     data = catalogue.prepare(recipe.dataset, recipe.preset, **recipe.data)
-    key = run_key(recipe, data)
+    others = {name: catalogue.prepare(name, recipe.preset) for name in (recipe.pretraining, recipe.also_on) if name}
+    key = run_key(recipe, data, *others.values())
     with _only_one(root, key):
         found = _found(root / records.name_of(recipe.model_dump(), key))
-        record = found or _train(recipe, data, key, root)
+        record = found or _train(recipe, data, others, key, root)
         shutil.rmtree(root / ".running" / key, ignore_errors=True)
     return record
 
@@ -103,20 +105,21 @@ def _found(folder: Path) -> records.Record | None:
     return record
 
 
-def _train(recipe: Recipe, data: Prepared, key: str, root: Path) -> records.Record:
+def _train(recipe: Recipe, data: Prepared, others: Mapping[str, Prepared], key: str, root: Path) -> records.Record:
     started = datetime.now(UTC)
     module = paper(recipe.paper)
     code, commit = code_of(recipe.paper), provenance.commit()  # now, not at the end: files may be edited meanwhile
-    parts = {k: thinned(v, recipe) for k, v in protocols.split(data.manifest, recipe.protocol, recipe.fold).items()}
+    parts = parts_of(recipe, data)
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
-    start = _backbone(recipe, module, data, parts, root, accelerator)
+    start = _backbone(recipe, module, others.get(recipe.pretraining, data), root, accelerator)
     clock = time.perf_counter()
 
     set_seed(recipe.seed)
     network = module.model(recipe, len(data.classes))
     weights = {"method": _weights_note(network)}
     if start is not None:
-        _start_from(network, start.network)
+        same_classes = others.get(recipe.pretraining, data).classes == data.classes
+        _start_from(network, start.network, classifier=same_classes)
         weights = {"backbone": start.weights} | weights
     loss = module.criterion(recipe, network)
     folder = root / ".running" / key
@@ -126,11 +129,14 @@ def _train(recipe: Recipe, data: Prepared, key: str, root: Path) -> records.Reco
     # An interrupted run is counted by its epochs, which the history holds whole.
     seconds = max(time.perf_counter() - clock, _seconds(history))
     metrics, arrays = test(recipe, network, data, parts)
+    if recipe.also_on:
+        metrics[f"on_{recipe.also_on}"] = _test_elsewhere(recipe, module, network, data, others[recipe.also_on])
     record = records.Record(
         key=key,
         recipe=recipe.model_dump(),
         classes=list(data.classes),
-        data=_data_note(recipe, data, parts),
+        data=_data_note(data, parts),
+        further={name: _data_note(other, {"all": np.arange(len(other))}) for name, other in others.items()},
         code=code,
         metrics=metrics,
         history=({"backbone": start.history} if start else {}) | {"method": history},
@@ -156,17 +162,28 @@ def _seconds(history: list[dict[str, float]]) -> float:
     return sum(row["seconds"] for row in history)
 
 
-def thinned(rows: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """All rows, or ``recipe.images`` of them drawn by the seed."""
-    if not recipe.images or recipe.images >= len(rows):
+def parts_of(recipe: Recipe, data: Prepared) -> protocols.Split:
+    """The rows that a run trains, validates and tests on: the protocol's, thinned as the recipe says."""
+    parts = protocols.split(data.manifest, recipe.protocol, recipe.fold)
+    return {name: thinned(rows, recipe, 1.0 if name == "test" else recipe.share) for name, rows in parts.items()}
+
+
+def thinned(rows: np.ndarray, recipe: Recipe, share: float = 1.0) -> np.ndarray:
+    """All rows, or a ``share`` of them (two at least), and at most ``recipe.images``, drawn by the seed."""
+    wanted = min(max(2, round(share * len(rows))), recipe.images or len(rows))
+    if wanted >= len(rows):
         return rows
-    return np.sort(np.random.default_rng(recipe.seed).choice(rows, recipe.images, replace=False))
+    return np.sort(np.random.default_rng(recipe.seed).choice(rows, wanted, replace=False))
 
 
-def _start_from(network: nn.Module, start: nn.Module) -> None:
-    """Take over every tensor that has the same name and shape: the trunk, and the classifier where it fits."""
+def _start_from(network: nn.Module, start: nn.Module, *, classifier: bool) -> None:
+    """Take over every tensor that has the same name and shape: the trunk, and the classifier if its classes are ours.
+
+    Both kinds of network call their last layer ``classifier``.
+    """
     own = network.state_dict()
-    own.update({k: v for k, v in start.state_dict().items() if k in own and own[k].shape == v.shape})
+    found = {k: v for k, v in start.state_dict().items() if k in own and own[k].shape == v.shape}
+    own.update({k: v for k, v in found.items() if classifier or not k.startswith("classifier.")})
     network.load_state_dict(own)
 
 
@@ -183,9 +200,9 @@ class _Stage(NamedTuple):
 
 
 def _backbone(
-    recipe: Recipe, module: ModuleType, data: Prepared, parts: protocols.Split, root: Path, accelerator: Accelerator
+    recipe: Recipe, module: ModuleType, data: Prepared, root: Path, accelerator: Accelerator
 ) -> _Stage | None:
-    """The stage that the recipe starts from, trained once and kept; None where it starts from nothing.
+    """The stage that the recipe starts from, trained on ``data`` once and kept; None where it starts from nothing.
 
     Its seconds count in every run that starts from it, whoever trained it.
     """
@@ -198,6 +215,7 @@ def _backbone(
         set_seed(stage.seed)
         network = module.model(stage, len(data.classes))
         weights = _weights_note(network)
+        parts = parts_of(stage, data)
         network, history = fit(
             stage, network, module.criterion(stage, network), data, parts, folder, accelerator=accelerator
         )
@@ -250,6 +268,32 @@ def test(
     return metrics, arrays
 
 
+def _test_elsewhere(
+    recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, other: Prepared
+) -> dict[str, Any]:
+    """The metrics of :func:`test` on the test part of another data set, by that set's own protocol.
+
+    Its classes must be among those that the network answers with; images of other classes do not count.
+    """
+    there = module.recipe(recipe.preset, recipe.also_on)
+    rows = protocols.split(other.manifest, there.protocol, there.fold)["test"]
+    place = {name: k for k, name in enumerate(data.classes)}
+    labels = np.array([place.get(name, -1) for name in other.classes])[other.labels()[rows]]
+    rows, labels = rows[labels >= 0], labels[labels >= 0]
+    if not len(rows):
+        raise ParameterError(f"{recipe.also_on} shares no class with {recipe.dataset}.", do="choose another also_on")
+    device = next(network.parameters()).device
+    probabilities = predict(network, Batches(other, rows, recipe.image_size, 256, device), recipe.mirror)
+    answers = probabilities.argmax(1)
+    interval = evaluate.bootstrap((answers == labels).astype(float))
+    return evaluate.summary(labels, answers, data.classes) | {
+        "accuracy_low": interval.low,
+        "accuracy_high": interval.high,
+        "interval_over": "images",
+        "calibration_error": evaluate.calibration_error(labels, probabilities),
+    }
+
+
 def subsets(data: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Named masks over ``rows``: ``test`` (all), each pose subset that is marked, each pan."""
     manifest = data.manifest.iloc[rows]
@@ -262,12 +306,12 @@ def subsets(data: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
     return masks
 
 
-def _data_note(recipe: Recipe, data: Prepared, parts: protocols.Split) -> records.DataNote:
+def _data_note(data: Prepared, parts: Mapping[str, np.ndarray]) -> records.DataNote:
     counts = {name: len(rows) for name, rows in parts.items()}
     return records.DataNote(
         name=data.name,
         title=data.card["title"],
-        real=catalogue.entry(recipe.dataset).real,
+        real=catalogue.entry(data.name).real,
         hash=data.hash,
         made=data.card["made"],
         images=counts,

@@ -40,6 +40,11 @@ class Recipe(BaseModel):
     seed: Count = 0
 
     images: Count = Field(default=0, description="at most so many images a split, drawn by the seed; 0 for all")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="share of the images that are trained and validated on, drawn by the seed"
+    )
+    pretraining: str = Field(default="", description="data set of the first stage; empty for the run's own")
+    also_on: str = Field(default="", description="data set whose test part is tested on, too; empty for none")
     data: dict[str, Any] = Field(default={}, description="what is changed about the data set: a twin's parameters")
 
     # Network.

@@ -50,6 +50,7 @@ class WeightsNote(BaseModel):
 class Record(BaseModel):
     """``record.json``, validated. ``metrics`` holds the final numbers, one entry a subset of the test data.
 
+    ``further`` names data sets that took part besides ``data``: of the first stage, of a further test.
     ``history`` has the rows of each stage, ``weights`` what each stage started
     from (``backbone``, ``method``) and what came out (``final``).
     """
@@ -60,6 +61,7 @@ class Record(BaseModel):
     recipe: dict[str, Any]
     classes: list[str]
     data: DataNote
+    further: dict[str, DataNote] = {}
     code: str
     metrics: dict[str, dict[str, Any]]
     history: dict[str, list[dict[str, float]]]

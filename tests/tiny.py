@@ -40,12 +40,18 @@ def stripes(table: pd.DataFrame, size: int, classes: Sequence[str] = CLASSES) ->
     return images
 
 
-def write_prepared(path: Path, table: pd.DataFrame | None = None, size: int = 16, name: str = "kdef-twin") -> Path:
+def write_prepared(
+    path: Path,
+    table: pd.DataFrame | None = None,
+    size: int = 16,
+    name: str = "kdef-twin",
+    classes: Sequence[str] = CLASSES,
+) -> Path:
     """A prepared data set of :func:`stripes`; all else as the real writers leave it."""
     table = manifest() if table is None else table
     with prepared.Writer(path, len(table), size) as out:
-        out.images[:] = stripes(table, size)
-        out.finish(table, name=name, title="Stripes", classes=CLASSES, licence="none", made={"seed": 0})
+        out.images[:] = stripes(table, size, classes)
+        out.finish(table, name=name, title="Stripes", classes=tuple(classes), licence="none", made={"seed": 0})
     return path
 
 

@@ -363,8 +363,9 @@ def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object)
     cores; its rates and averaging are ours.
     """
     check_preset(preset)
-    if dataset not in PROTOCOLS:
-        raise ParameterError(unknown("data set for LAN", dataset, PROTOCOLS))
+    for name in filter(None, (dataset, changes.get("pretraining"), changes.get("also_on"))):
+        if name not in PROTOCOLS:
+            raise ParameterError(unknown("data set for LAN", str(name), PROTOCOLS))
     values = {"paper": "lan", "preset": preset, "dataset": dataset, "protocol": PROTOCOLS[dataset]}
     values |= _SIZES[preset] | _CHANGES.get((preset, dataset), {})
     return build(LANRecipe, values | changes)
@@ -374,11 +375,16 @@ def backbone_stage(recipe: LANRecipe) -> LANRecipe:
     """The run whose weights both methods start from: plain ResNet-18, ``backbone_epochs`` long.
 
     Fields that it does not depend on are set to their defaults, so that all
-    runs which share it find the same one.
+    runs which share it find the same one. With ``pretraining`` it sees that data
+    set, all of it.
     """
     fields = LANRecipe.model_fields
+    elsewhere: dict[str, object] = {}
+    if recipe.pretraining:
+        protocol = PROTOCOLS[recipe.pretraining]
+        elsewhere = {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
     same = (
-        "alpha", "fusion", "clusters", "cluster_sample", "cluster_passes", "refresh",
+        "pretraining", "also_on", "alpha", "fusion", "clusters", "cluster_sample", "cluster_passes", "refresh",
         "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate",
     )  # fmt: skip
     return recipe.but(
@@ -389,6 +395,7 @@ def backbone_stage(recipe: LANRecipe) -> LANRecipe:
         final_rate=recipe.backbone_final_rate,
         backbone_epochs=0,
         **{name: fields[name].default for name in same},
+        **elsewhere,
     )
 
 

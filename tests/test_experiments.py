@@ -1,0 +1,115 @@
+"""Runs across data sets: a first stage elsewhere, a share of the labels, a test on another set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import CLASSES, manifest, write_prepared
+
+from fercore import experiments, train
+from fercore.data import catalogue, protocols
+from fercore.errors import ParameterError
+from fercore.papers import lan
+
+SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "epochs": 1, "backbone_epochs": 2, "method": "resnet18"}
+ORDERS = {"kdef-twin": CLASSES, "rafdb-twin": CLASSES, "sfew-twin": CLASSES[::-1], "affectnet-twin": ("fear", "anger")}
+"""Small data sets under known names, and their classes in order."""
+
+
+@pytest.fixture(autouse=True)
+def small_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    monkeypatch.setenv("FERCORE_RECORDS", str(tmp_path / "records"))
+    for number, (name, classes) in enumerate(ORDERS.items()):
+
+        def make(target: Path, preset: str, name: str = name, classes: Any = classes, people: int = number) -> None:
+            table = manifest(12 + 2 * people, 2, classes)
+            fold = table["subject"].str[1:].astype(int) % 4
+            table["split"] = np.where(fold == 0, "test", np.where(fold == 1, "validation", "train"))
+            write_prepared(target, table, name=name, classes=classes)
+
+        monkeypatch.setitem(catalogue.DATASETS, name, catalogue.Entry(name, False, lambda _, n=name: n, make))
+
+
+def run(dataset: str = "kdef-twin", **changes: Any) -> Any:
+    return experiments.run(lan.recipe("smoke", dataset, **(SMALL | changes)))
+
+
+def test_the_first_stage_may_see_another_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def fit(recipe: Any, network: Any, criterion: Any, data: Any, *rest: Any, **options: Any) -> Any:
+        seen.append((data.name, recipe.epochs))
+        return train.fit(recipe, network, criterion, data, *rest, **options)
+
+    monkeypatch.setattr(experiments, "fit", fit)
+    record = run(pretraining="rafdb-twin")
+    assert seen == [("rafdb-twin", 2), ("kdef-twin", 1)]
+    assert set(record.further) == {"rafdb-twin"} and record.data.name == "kdef-twin"
+    assert {stage: len(rows) for stage, rows in record.history.items()} == {"backbone": 2, "method": 1}
+    assert record.key != run().key, "another first stage, another run"
+
+
+def test_a_shared_first_stage_is_trained_once() -> None:
+    one, two = (run(pretraining="rafdb-twin", share=share) for share in (0.5, 1.0))
+    assert one.history["backbone"] == two.history["backbone"], "to the seconds: it is the same one"
+    assert one.weights["backbone"] == two.weights["backbone"]
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "taken"), [("rafdb-twin", True), ("sfew-twin", False), ("affectnet-twin", False)]
+)
+def test_a_classifier_is_taken_over_for_the_same_classes_only(elsewhere: str, taken: bool) -> None:
+    recipe = lan.recipe("smoke", "kdef-twin", **SMALL, pretraining=elsewhere)
+    data, other = catalogue.prepare("kdef-twin"), catalogue.prepare(elsewhere)
+    torch.manual_seed(0)
+    start, network = lan.model(recipe, len(other.classes)), lan.model(recipe, len(data.classes))
+    before = network.classifier.weight.clone()
+    experiments._start_from(network, start, classifier=other.classes == data.classes)
+    assert torch.equal(network.backbone.conv1.weight, start.backbone.conv1.weight)
+    assert torch.equal(network.classifier.weight, start.classifier.weight if taken else before)
+
+
+def test_a_share_is_of_what_is_trained_and_validated_on_not_of_the_test() -> None:
+    data = catalogue.prepare("kdef-twin")
+    whole, half = (experiments.parts_of(lan.recipe("smoke", **SMALL, share=share), data) for share in (1.0, 0.5))
+    assert {name: len(rows) for name, rows in half.items()} == {
+        "train": round(len(whole["train"]) / 2),
+        "validation": round(len(whole["validation"]) / 2),
+        "test": len(whole["test"]),
+    }
+    assert all(set(half[name]) <= set(whole[name]) for name in whole)
+    other = experiments.parts_of(lan.recipe("smoke", **SMALL, share=0.5, seed=1), data)
+    assert set(other["train"]) != set(half["train"]) and np.array_equal(other["test"], half["test"])
+    least = experiments.parts_of(lan.recipe("smoke", **SMALL, share=0.001), data)
+    assert len(least["train"]) == len(least["validation"]) == 2
+
+
+def test_a_test_on_another_set_counts_classes_by_name() -> None:
+    record = run(also_on="sfew-twin", epochs=3)
+    numbers = record.metrics["on_sfew-twin"]
+    other = catalogue.prepare("sfew-twin")
+    rows = protocols.split(other.manifest, "official")["test"]
+    recipe = lan.LANRecipe.model_validate(record.recipe)
+    network = lan.model(recipe, len(CLASSES))
+    train.load_weights(network, record.folder / "model.safetensors")
+    answers = train.predict(network, train.Batches(other, rows, 16, 256, "cpu"))
+    names = np.array(CLASSES)[answers.argmax(1)]
+    right = (names == other.manifest["expression"].to_numpy()[rows]).mean()
+    assert numbers["images"] == len(rows) and numbers["accuracy"] == pytest.approx(right)
+    assert set(numbers["recall"]) == set(CLASSES)
+
+
+def test_sets_without_a_class_in_common_are_refused() -> None:
+    with pytest.raises(ParameterError, match="affectnet-twin shares no class with kdef-twin"):
+        run(also_on="affectnet-twin")
+
+
+def test_names_of_other_sets_are_checked_before_anything_runs() -> None:
+    for field in ("pretraining", "also_on"):
+        with pytest.raises(ParameterError, match=r"'rafdb'.*did you mean 'rafdb-twin'"):
+            lan.recipe("smoke", "kdef-twin", **{field: "rafdb"})
