@@ -29,9 +29,14 @@ def fercore(*words: object, cwd: Path = paths.ROOT, timeout: float = 600) -> sub
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test asks for the book first waits for it: the limit of the others does not apply."""
+    """What runs together when tests run in several processes: all that read the book, else a file's tests.
+
+    Whichever test asks for the book first waits for it: the limit of the others does not apply.
+    """
     for item in items:
-        if "book" in getattr(item, "fixturenames", ()):
+        reads_book = "book" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("book" if reads_book else item.path.name))
+        if reads_book:
             item.add_marker(pytest.mark.timeout(3600))
 
 
