@@ -9,7 +9,9 @@ import numba
 import numpy as np
 
 FAR = np.float32(1e9)
-_HALF, _ONE = np.float32(0.5), np.float32(1)
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_CRACK = np.float32(1e-4)  # how far outside a face, as a share of it, a sample still counts
+_FULL = np.float32(1 + 3e-4)  # sum of the three weights, each with its tolerance
 jit = numba.njit(cache=True, fastmath=True, error_model="numpy")
 
 
@@ -35,35 +37,56 @@ def project_flat(vertices, frame, shift, points):
 
 
 @jit
+def _between(low, high, n):
+    """First and one past the last of 0..n-1 whose centres (at .5) lie in low..high."""
+    return int(max(low, _ZERO) + _HALF), int(min(high, np.float32(n)) + _HALF)
+
+
+@jit
+def _narrow(left, stop, start, rise):
+    """The part of the columns left..stop where start + rise * x is not negative, to a column or two."""
+    if rise > 0:
+        return max(left, int(-start / rise)), stop
+    if rise < 0:
+        return left, min(stop, int(-start / rise) + 2)
+    return left, stop
+
+
+@jit
 def rasterise(points, faces, first, last, culled, depth, face):
     """Nearest of the faces first..last at each sample; the first ``culled`` ones only where they face the camera."""
     height, width = depth.shape
     for i in range(first, last):
         a, b, c = faces[i, 0], faces[i, 1], faces[i, 2]
         x0, y0, x1, y1, x2, y2 = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        left, right = _between(min(x0, x1, x2), max(x0, x1, x2), width)
+        top, bottom = _between(min(y0, y1, y2), max(y0, y1, y2), height)
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area == 0 or (i < culled and area > 0):
-            continue
-        left, right = int(np.ceil(min(x0, x1, x2) - _HALF)), int(np.floor(max(x0, x1, x2) - _HALF))
-        top, bottom = int(np.ceil(min(y0, y1, y2) - _HALF)), int(np.floor(max(y0, y1, y2) - _HALF))
-        left, right, top, bottom = max(0, left), min(width - 1, right), max(0, top), min(height - 1, bottom)
-        if left > right or top > bottom:
+        # one test instead of four: which of them fails can't be foretold, and a wrong guess costs more than a face
+        if (left >= right) | (top >= bottom) | (area == 0) | ((i < culled) & (area > 0)):
             continue
         z0, dz1, dz2 = points[a, 2], points[b, 2] - points[a, 2], points[c, 2] - points[a, 2]
         inverse = _ONE / area
         ux, uy = (y2 - y0) * inverse, (x0 - x2) * inverse
         vx, vy = (y0 - y1) * inverse, (x1 - x0) * inverse
-        for y in range(top, bottom + 1):
-            py = np.float32(y) + _HALF - y0
-            for x in range(left, right + 1):
-                px = np.float32(x) + _HALF - x0
-                u, v = ux * px + uy * py, vx * px + vy * py
-                # the tolerance closes cracks between faces
-                if u >= np.float32(-1e-4) and v >= np.float32(-1e-4) and u + v <= np.float32(1.0001):
-                    z = z0 + u * dz1 + v * dz2
-                    if z < depth[y, x]:
-                        depth[y, x] = z
-                        face[y, x] = i
+        # weights of b and c at the first sample; the tolerance closes cracks between faces
+        u0 = ux * (_HALF - x0) + uy * (_HALF - y0) + _CRACK
+        v0 = vx * (_HALF - x0) + vy * (_HALF - y0) + _CRACK
+        zx, zy, z0 = ux * dz1 + vx * dz2, uy * dz1 + vy * dz2, z0 + (u0 - _CRACK) * dz1 + (v0 - _CRACK) * dz2
+        for y in range(top, bottom):
+            down = np.float32(y)
+            u, v, z = u0 + uy * down, v0 + vy * down, z0 + zy * down
+            start, stop = left, right
+            if right - left > 4:  # a thin slanting face fills little of its box
+                start, stop = _narrow(start, stop, u, ux)
+                start, stop = _narrow(start, stop, v, vx)
+                start, stop = _narrow(start, stop, _FULL - u - v, -ux - vx)
+            for x in range(start, stop):
+                across = np.float32(x)
+                q, r, here, before = u + ux * across, v + vx * across, z + zx * across, depth[y, x]
+                nearer = (min(q, r, _FULL - q - r) >= _ZERO) & (here < before)
+                depth[y, x] = here if nearer else before  # always stored: again no guess
+                face[y, x] = np.int32(i) if nearer else face[y, x]
 
 
 @jit

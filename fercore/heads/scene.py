@@ -82,18 +82,21 @@ class Head:
         skin = face.skin
         colours = shade_wrinkles(self.skin.colours, face.wrinkles)
         patches = [Patch(skin, c.faces, colours, self.skin.gloss, "skin", None, self._grain)]
+        patches += [hairs.patch(skin) for hairs in self._moving]
+        outward = len(patches)  # skin, and hair that lies on it, is never seen from within
         for side, centre in self.eye_centres.items():
             patches += parts.lids(c, self.person, skin, side, centre, tone)
             patches.append(parts.eyeball(self._eyeball, side, centre, gaze))
         patches += [parts.mouth_cavity(c.mouth, skin, tone), self._teeth]
         patches += [parts.open_jaw(patch, face.jaw) for patch in (self._lower_teeth, self._tongue)]
         patches.append(parts.neck(self.person, float(np.mean(units.get(20, 0))), tone))
-        patches += [*self._still, *(hairs.patch(skin) for hairs in self._moving)]
-        return _pack([*patches, *self._glass], skin[c.landmarks], sum(len(pane.faces) for pane in self._glass))
+        patches += [*self._still, *self._glass]
+        culled, clear = (sum(len(p.faces) for p in some) for some in (patches[:outward], self._glass))
+        return _pack(patches, skin[c.landmarks], culled, clear)
 
 
-def _pack(patches: list[Patch], landmarks: Array, clear: int) -> Mesh:
-    """All patches as one mesh, colours made linear; the first is the closed skin, the last ``clear`` faces glass."""
+def _pack(patches: list[Patch], landmarks: Array, culled: int, clear: int) -> Mesh:
+    """All patches as one mesh, colours made linear; see `Mesh` for ``culled`` and ``clear`` faces."""
     sizes = [len(patch.vertices) for patch in patches]
     starts = np.r_[0, np.cumsum(sizes)[:-1]]
     vertices = np.concatenate([p.vertices for p in patches], dtype="f4")
@@ -115,6 +118,6 @@ def _pack(patches: list[Patch], landmarks: Array, clear: int) -> Mesh:
         normals=vertex_normals(vertices, faces),
         strands=strands,
         coords=coords,
-        culled=len(patches[0].faces),
+        culled=culled,
         clear=clear,
     )
