@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 Array = np.ndarray
@@ -73,20 +75,29 @@ def rotate_x(points: Array, angle: float, centre: Array) -> Array:
     return np.stack([points[:, 0], centre[1] + c * y - s * z, centre[2] + s * y + c * z], 1)
 
 
+@cache
 def grid_faces(rows: int, columns: int, wrap: bool) -> Array:
-    """Triangles (F, 3) int32 of a rows x columns grid of vertices; ``wrap`` closes the columns to a tube."""
+    """Triangles (F, 3) int32 of a rows x columns grid of vertices; ``wrap`` closes the columns to a tube.
+
+    Read-only: every expression of every person asks for the same few grids.
+    """
     index = np.arange(rows * columns).reshape(rows, columns)
     right = np.roll(index, -1, 1) if wrap else index[:, 1:]
     left = index if wrap else index[:, :-1]
     a, b, c, d = left[:-1], left[1:], right[:-1], right[1:]
     triangles = [np.stack([a, b, d], -1).reshape(-1, 3), np.stack([a, d, c], -1).reshape(-1, 3)]
-    return np.concatenate(triangles).astype(np.int32)
+    faces = np.concatenate(triangles).astype(np.int32)
+    faces.flags.writeable = False
+    return faces
 
 
+@cache
 def sphere(around: int, rings: int) -> tuple[Array, Array]:
-    """Unit sphere with its poles on the z axis: vertices (rings * around, 3) and triangles."""
+    """Unit sphere with its poles on the z axis: vertices (rings * around, 3) and triangles, both read-only."""
     theta, phi = np.meshgrid(
         np.linspace(0, np.pi, rings), np.linspace(0, 2 * np.pi, around, endpoint=False), indexing="ij"
     )
     vertices = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], -1)
-    return vertices.reshape(-1, 3), grid_faces(rings, around, True)
+    vertices = vertices.reshape(-1, 3)
+    vertices.flags.writeable = False
+    return vertices, grid_faces(rings, around, True)

@@ -66,8 +66,9 @@ def _muscles(c: Anatomy, person: Person, units: BothSides, age_lines: Array) -> 
             depth = strength * grooves[unit] * crease
             wrinkles += depth
             shift -= depth[:, None] * c.normal
-    far = np.linalg.norm(shift, axis=1, keepdims=True)
-    return shift * (1 + (far / FURTHEST) ** 8) ** -0.125, wrinkles  # hardly felt by one muscle, by two that add up
+    far = np.square(np.square((shift * shift).sum(1, keepdims=True) / FURTHEST**2))  # (distance / furthest)^8
+    limit = np.sqrt(np.sqrt(np.sqrt(1 + far)))  # hardly felt by one muscle, by two that add up
+    return shift / limit, wrinkles
 
 
 @cache

@@ -13,6 +13,7 @@ _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _CRACK = np.float32(1e-4)  # how far outside a face, as a share of it, a sample still counts
 _FULL = np.float32(1 + 3e-4)  # sum of the three weights, each with its tolerance
 jit = numba.njit(cache=True, fastmath=True, error_model="numpy")
+inlined = numba.njit(inline="always", fastmath=True, error_model="numpy")  # else arrays are counted at every call
 
 
 @jit
@@ -90,6 +91,25 @@ def rasterise(points, faces, first, last, culled, depth, face):
 
 
 @jit
+def middles(depth, face, depth_at, face_at):
+    """Depth and face in the middle of each pixel (n, n); the nearest in the pixel where the middle is empty.
+
+    So a hair or a rim that misses the middle of its pixel is found, too.
+    """
+    n = depth_at.shape[0]
+    s = depth.shape[0] // n
+    for row in range(n):
+        for column in range(n):
+            y, x = row * s + s // 2, column * s + s // 2
+            if face[y, x] < 0:
+                for j in range(row * s, row * s + s):
+                    for i in range(column * s, column * s + s):
+                        if depth[j, i] < depth[y, x]:
+                            y, x = j, i
+            depth_at[row, column], face_at[row, column] = depth[y, x], face[y, x]
+
+
+@jit
 def vertex_normals(points, faces):
     """Unit normal of each vertex (V, 3), weighted by the area of its faces."""
     normals = np.zeros_like(points)
@@ -109,7 +129,7 @@ def vertex_normals(points, faces):
     return normals
 
 
-@jit
+@inlined
 def lit_share(shadow, x, y, z, reach):
     """Share of a square of 2 ``reach`` texels round (x, y) of the shadow map that is not nearer to the light than z.
 
@@ -121,15 +141,15 @@ def lit_share(shadow, x, y, z, reach):
     i0, j0 = int(np.floor(left)), int(np.floor(top))
     if i0 < 0 or j0 < 0 or i0 + taps >= n or j0 + taps >= n:
         return _ONE
-    fx, fy, reached, weight = left - np.float32(i0), top - np.float32(j0), np.float32(0), np.float32(0)
-    for j in range(taps + 1):
-        wy = _ONE - fy if j == 0 else (fy if j == taps else _ONE)
-        for i in range(taps + 1):
-            w = wy * (_ONE - fx if i == 0 else (fx if i == taps else _ONE))
-            weight += w
-            if shadow[j0 + j, i0 + i] > z:
-                reached += w
-    return min(_ONE, max(np.float32(0), np.float32(1.02) * reached / weight - np.float32(0.01)))  # no faint rest
+    fx, fy, reached = left - np.float32(i0), top - np.float32(j0), _ZERO
+    for j in range(j0, j0 + taps + 1):
+        line = _ONE - fx if shadow[j, i0] > z else _ZERO
+        for i in range(i0 + 1, i0 + taps):
+            line += _ONE if shadow[j, i] > z else _ZERO
+        line += fx if shadow[j, i0 + taps] > z else _ZERO
+        reached += line * (_ONE - fy if j == j0 else (fy if j == j0 + taps else _ONE))
+    share = reached / np.float32(taps * taps)
+    return min(_ONE, max(_ZERO, np.float32(1.02) * share - np.float32(0.01)))  # no faint rest
 
 
 _PAIRS = np.array([[1.0, 0.0], [0.0, 1.0], [0.7, 0.7], [0.7, -0.7], [0.92, 0.38], [-0.38, 0.92]], np.float32)
@@ -145,26 +165,26 @@ def openness(depth, samples, per_cm, out):
     less light. Ten such pairs at three distances; no normals, no noise.
     """
     n, side = out.shape[0], depth.shape[0]
+    across, down = np.empty(10, np.int64), np.empty(10, np.int64)
+    for k in range(10):
+        reach, pair = _REACH[k] * per_cm, k % 4 if k < 8 else k - 4
+        across[k], down[k] = int(np.rint(_PAIRS[pair, 0] * reach)), int(np.rint(_PAIRS[pair, 1] * reach))
     for row in range(n):
         for column in range(n):
             x, y = column * samples + samples // 2, row * samples + samples // 2
-            here = depth[y, x]
+            here, closed = depth[y, x], _ZERO
             if here >= FAR:
                 out[row, column] = _ONE
                 continue
-            closed = np.float32(0)
             for k in range(10):
-                reach = _REACH[k] * per_cm
-                dx, dy = int(np.rint(_PAIRS[k % 4 if k < 8 else k - 4, 0] * reach)), 0
-                dy = int(np.rint(_PAIRS[k % 4 if k < 8 else k - 4, 1] * reach))
+                dx, dy = across[k], down[k]
                 if x - abs(dx) < 0 or x + abs(dx) >= side or y - abs(dy) < 0 or y + abs(dy) >= side:
                     continue
-                one, two = here - depth[y + dy, x + dx], here - depth[y - dy, x - dx]
-                limit = 2 * _REACH[k]
-                if one > limit or two > limit:  # a thing that hovers far before this point, not a hollow
+                one, two, limit = here - depth[y + dy, x + dx], here - depth[y - dy, x - dx], _REACH[k] + _REACH[k]
+                if max(one, two) > limit:  # a thing that hovers far before this point, not a hollow
                     continue
-                hollow = (max(one, -limit) + max(two, -limit)) / (2 * _REACH[k])
-                closed += _WEIGHT[k] * max(np.float32(0), hollow - np.float32(0.03))
+                hollow = (max(one, -limit) + max(two, -limit)) / limit
+                closed += _WEIGHT[k] * max(_ZERO, hollow - np.float32(0.03))
             out[row, column] = max(np.float32(0.2), _ONE - np.float32(0.42) * closed)
 
 

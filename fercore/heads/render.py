@@ -18,17 +18,19 @@ from fercore.heads.fields import Array
 from fercore.heads.light import Light
 from fercore.heads.parts import PARTS
 from fercore.heads.scene import Mesh
-from fercore.heads.shade import CLOTH, HAIR, NOISE, SKIN, WET, shade
+from fercore.heads.shade import CLOTH, HAIR, HELD, SKIN, WET, hold, shade
 
 DISTANCE = 85.0  # cm from the camera to the plane of the head
 PIVOT = np.array([0, -4.0, -1.0])  # what the head turns about, near the top of the neck
 SHADOW_FIELD = 36.0  # cm that the shadow map shows
 SHADOW_BLUR = 0.20  # cm, half the width of a shadow's edge
 SHADOW_OFFSET = 0.24  # cm off the surface, or it shadows itself
+SHADOW_NEARER = 0.12  # cm nearer to the light, for the same reason
 GREY = (0.36, 0.36, 0.36)
 _DETAIL = ((72, 0.5), (128, 0.6), (192, 0.75), (256, 0.85), (384, 1.0))  # sizes up to, density
 _OF_PART = dict.fromkeys(("skin", "lid", "ear", "neck", "hand"), SKIN) | dict.fromkeys(("hair", "brow", "beard"), HAIR)
 _OF_PART |= dict.fromkeys(("eye", "caruncle", "mouth", "teeth", "tongue", "glasses"), WET)
+NO_TEXTURE = np.zeros((1, 1, 3), np.float32)
 MATERIAL = np.array([_OF_PART.get(part, CLOTH) for part in PARTS], np.int8)
 
 
@@ -78,7 +80,7 @@ def render(
     opaque = len(mesh.faces) - mesh.clear
     depth, face = _empty(samples)
     raster.rasterise(points, mesh.faces, 0, opaque, mesh.culled, depth, face)
-    glass = _empty(samples) if mesh.clear else (depth, np.full((samples, samples), -1, np.int32))
+    glass = _empty(samples if mesh.clear else 0)
     if mesh.clear:
         raster.rasterise(points, mesh.faces, opaque, len(mesh.faces), 0, *glass)
     open_ = np.ones((2, size, size), np.float32)
@@ -86,30 +88,16 @@ def render(
     raster.soften(*open_)
     light, out = light or Light(), np.empty((size, size, 3), np.uint8)
     shade(
-        (depth, face),
-        glass,
-        points,
-        _surface(mesh),
-        _details(mesh),
-        (turn, per_cm, np.float32(1 / scale)),
-        np.array(
-            [_unit(light.side_direction), light.key, light.sky, light.ground, light.side, _unit(light.key_direction)],
-            np.float32,
-        ),
-        _shadow_map(mesh, opaque, turn, shift, light, size),
-        open_[1],
-        behind,
-        out,
+        *(depth, face, *glass),
+        *(points, mesh.faces, _held(mesh), MATERIAL[mesh.part], NO_TEXTURE if mesh.texture is None else mesh.texture),
+        *(np.vstack([turn, [per_cm, 1 / scale, samples / 2]]).astype(np.float32), _colours(light)),
+        *_shadow_map(mesh, opaque, turn, shift, light, size),
+        *(open_[1], behind, out),
     )
     landmarks = np.empty_like(mesh.landmarks)
     raster.project(mesh.landmarks, turn, shift, scale, np.float32(samples / 2), landmarks)
-    pick = slice(supersampling // 2, None, supersampling)
-    depth_at, face_at = depth[pick, pick], face[pick, pick]
-    beside = face_at < 0  # a hair or a rim that misses the middle of its pixel
-    if beside.any():
-        blocks = (size, supersampling, size, supersampling)
-        depth_at = np.where(beside, depth.reshape(blocks).min((1, 3)), depth_at)
-        face_at = np.where(beside, face.reshape(blocks).max((1, 3)), face_at)
+    depth_at, face_at = _empty(size)
+    raster.middles(depth, face, depth_at, face_at)
     vertex = np.where(face_at >= 0, mesh.faces[np.maximum(face_at, 0), 0], -1)
     return Rendering(
         image=out,
@@ -148,7 +136,7 @@ def _check_background(background: Array | tuple[float, float, float], size: int)
     if given.shape not in ((3,), (size, size, 3)):
         what = f"background of shape {given.shape} for a rendering of {size} pixels"
         raise ParameterError(what, do=f"give a colour (3,) or an image ({size}, {size}, 3), in 0..1")
-    encoded = np.clip(given, 0, 1) ** np.float32(1 / 1.25)
+    encoded = np.clip(given, 0, 1, dtype=np.float32) ** np.float32(1 / 1.25)
     return np.ascontiguousarray(np.broadcast_to(encoded, (size, size, 3)))
 
 
@@ -186,14 +174,12 @@ def _empty(n: int) -> tuple[Array, Array]:
     return np.full((n, n), raster.FAR), np.full((n, n), -1, np.int32)
 
 
-def _shadow_map(
-    mesh: Mesh, opaque: int, turn: Array, shift: Array, light: Light, size: int
-) -> tuple[Array, Array, Array, np.float32, np.float32]:
-    """Depth (S, S) seen from the key light, its axes (3, 3) in texels and shift for points before the camera, blur.
+def _shadow_map(mesh: Mesh, opaque: int, turn: Array, shift: Array, light: Light, size: int) -> tuple[Array, Array]:
+    """Depth (S, S) seen from the key light, and how points before the camera are looked up in it, (5, 3): see `shade`.
 
     S follows the size of the picture; the blur is the same in centimetres.
     """
-    texels = int(np.clip(1.6 * size + 64, 128, 768))
+    texels = int(np.clip(size + 96, 128, 768))
     towards = _unit(light.key_direction)
     right = _unit(np.cross([0, 1.0, 0] if abs(towards[1]) < 0.99 else [1.0, 0, 0], towards))
     scale = texels / SHADOW_FIELD
@@ -203,17 +189,25 @@ def _shadow_map(
     raster.project_flat(mesh.vertices, (frame @ turn).astype("f4"), (frame @ shift + middle).astype("f4"), points)
     depth, face = _empty(texels)
     raster.rasterise(points, mesh.faces, 0, opaque, mesh.culled, depth, face)
-    return depth, frame.astype("f4"), middle.astype("f4"), np.float32(SHADOW_BLUR * scale), np.float32(SHADOW_OFFSET)
+    looked_up = [SHADOW_BLUR * scale, SHADOW_OFFSET, SHADOW_NEARER]
+    return depth, np.vstack([frame, middle, looked_up]).astype(np.float32)
 
 
-def _surface(mesh: Mesh) -> tuple[Array, Array, Array, Array, Array]:
-    """What every sample needs: faces, normals, colours, gloss and material of the vertices."""
-    normals = raster.vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
-    return mesh.faces, normals, mesh.colours, mesh.gloss, MATERIAL[mesh.part]
+def _colours(light: Light) -> Array:
+    """The light as rows (6, 3), see `shade`."""
+    towards = _unit(light.side_direction), _unit(light.key_direction)
+    return np.array([towards[0], light.key, light.sky, light.ground, light.side, towards[1]], np.float32)
 
 
-def _details(mesh: Mesh) -> tuple[Array, Array, Array, Array]:
-    """What some samples need: directions of strands, coordinates of the grain, texture, noise."""
-    strands = np.zeros_like(mesh.vertices) if mesh.strands is None else mesh.strands
-    coords = np.zeros((len(mesh.vertices), 2), np.float32) if mesh.coords is None else mesh.coords
-    return strands, coords, np.zeros((1, 1, 3), np.float32) if mesh.texture is None else mesh.texture, NOISE
+def _held(mesh: Mesh) -> Array:
+    """What each vertex holds, (V, HELD) float32: see `hold`."""
+    held = np.empty((len(mesh.vertices), HELD), np.float32)
+    hold(
+        raster.vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals,
+        mesh.colours if mesh.texture is None else np.zeros_like(mesh.colours),
+        np.zeros_like(mesh.vertices) if mesh.strands is None else mesh.strands,
+        np.zeros((len(held), 2), np.float32) if mesh.coords is None else mesh.coords,
+        mesh.gloss,
+        held,
+    )
+    return held

@@ -98,9 +98,10 @@ class Head:
 def _pack(patches: list[Patch], landmarks: Array, culled: int, clear: int) -> Mesh:
     """All patches as one mesh, colours made linear; see `Mesh` for ``culled`` and ``clear`` faces."""
     sizes = [len(patch.vertices) for patch in patches]
-    starts = np.r_[0, np.cumsum(sizes)[:-1]]
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
     vertices = np.concatenate([p.vertices for p in patches], dtype="f4")
-    faces = np.concatenate([p.faces + start for p, start in zip(patches, starts, strict=True)]).astype(np.int32)
+    shifted = [patch.faces + np.int32(start) for patch, start in zip(patches, starts, strict=True)]
+    faces = np.concatenate(shifted, dtype=np.int32)
     colours = np.concatenate([np.broadcast_to(p.colours, p.vertices.shape) for p in patches], dtype="f4")
     strands, coords = np.zeros_like(vertices), np.zeros((len(vertices), 2), np.float32)
     for patch, start, size in zip(patches, starts, sizes, strict=True):

@@ -46,8 +46,9 @@ def paint_skin(c: Anatomy, person: Person) -> Skin:
 
 def shade_wrinkles(colours: Array, wrinkles: Array) -> Array:
     """Colours darkened by up to 27 % where wrinkles (V,) are deep, in cm; red least, as light shines through skin."""
-    dark = np.clip(1 - 0.9 * np.clip(wrinkles, 0, 0.3), 0.5, 1)[:, None]
-    return colours * dark ** np.array([0.7, 1.1, 1.1])
+    dark = 1 - 0.9 * np.clip(wrinkles, 0, 0.3)
+    least, most = dark**0.7, dark**1.1
+    return colours * np.stack([least, most, most], 1)
 
 
 def _gloss(c: Anatomy, person: Person, beard: Array) -> Array:
