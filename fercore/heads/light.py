@@ -113,7 +113,8 @@ def sample_background(size: int, rng: np.random.Generator, kind: str | None = No
     kinds = {"studio": _studio, "room": _room, "outdoors": _outdoors}
     if kind is not None and kind not in kinds:
         raise ParameterError(f"unknown kind {kind!r} of background", do=f"choose from {', '.join(kinds)}, or None")
-    y, x = (np.mgrid[0:size, 0:size] + 0.5) / size
+    x = ((np.arange(size) + 0.5) / size)[None]  # (1, size): what depends on x or y alone is computed a line at a time
+    y = x.T
     drawn = list(kinds)[rng.integers(3)]
     return np.clip(kinds[kind or drawn](x, y, rng), 0.02, 1)
 
@@ -124,6 +125,11 @@ def _muted(rng: np.random.Generator, low: float, high: float) -> Array:
     return 0.45 * colour + 0.55 * colour.mean()
 
 
+def _step(distance: Array, blur: float) -> Array:
+    """1 where ``distance`` is well below 0, 0 where well above, over some ``blur`` between them."""
+    return 1 / (1 + np.exp((distance / blur).clip(-30, 30)))
+
+
 def _studio(x: Array, y: Array, rng: np.random.Generator) -> Array:
     colour, cx, cy = _muted(rng, 0.15, 0.75), *rng.uniform(0.2, 0.8, 2)
     fall = 1.1 - rng.uniform(0.1, 0.5) * ((x - cx) ** 2 + (y - cy) ** 2)
@@ -132,14 +138,13 @@ def _studio(x: Array, y: Array, rng: np.random.Generator) -> Array:
 
 def _room(x: Array, y: Array, rng: np.random.Generator) -> Array:
     """Soft-edged rectangles: a corner, a window or lamp, shelves."""
-    image = _muted(rng, 0.25, 0.65) * (1 - 0.3 * y * rng.random())[..., None]
+    image = _muted(rng, 0.25, 0.65) * (1 - 0.3 * (y + 0 * x) * rng.random())[..., None]
     for k in range(rng.integers(3, 9)):
         cx, cy, w, h = *rng.random(2), *rng.uniform(0.05, 0.4, 2)
         blur = rng.uniform(0.01, 0.06)
-        inside = 1 / (1 + np.exp(((np.abs(x - cx) - w) / blur).clip(-30, 30)))
-        inside = inside / (1 + np.exp(((np.abs(y - cy) - h) / blur).clip(-30, 30)))
+        inside = _step(np.abs(x - cx) - w, blur) * _step(np.abs(y - cy) - h, blur)
         colour = np.array([0.95, 0.95, 0.92]) if k == 0 and rng.random() < 0.5 else _muted(rng, 0.05, 0.7)
-        image = image + (0.85 * inside)[..., None] * (colour - image)
+        image += (0.85 * inside)[..., None] * (colour - image)
     return image
 
 
@@ -150,10 +155,15 @@ def _outdoors(x: Array, y: Array, rng: np.random.Generator) -> Array:
         0.6, 1.2
     )
     line = horizon + 0.06 * np.sin(x * rng.uniform(3, 14) + rng.random() * 6) + 0.03 * np.sin(x * 31)
-    below = (1 / (1 + np.exp(((line - y) / blur).clip(-30, 30))))[..., None]
+    below = _step(line - y, blur)[..., None]
     image = sky * (1 - below) + ground * below
     for _ in range(rng.integers(0, 26)):  # leaves and lights out of focus
         cx, cy, radius = *rng.random(2), rng.uniform(0.02, 0.09)
-        disc = 1 / (1 + np.exp(((np.hypot(x - cx, y - cy) - radius) / 0.008).clip(-30, 30)))
-        image = image + (0.35 * disc)[..., None] * (_muted(rng, 0.1, 1.0) * [0.9, 1.0, 0.7] - image)
+        colour = _muted(rng, 0.1, 1.0) * [0.9, 1.0, 0.7]
+        reach = radius + 0.08  # the edge of a disc, ten blurs of .008 wide, fades to nothing within it
+        columns, rows = (
+            slice(*np.searchsorted(axis.ravel(), (c - reach, c + reach))) for axis, c in ((x, cx), (y, cy))
+        )
+        disc = _step(np.hypot(x[:, columns] - cx, y[rows] - cy) - radius, 0.008)
+        image[rows, columns] += (0.35 * disc)[..., None] * (colour - image[rows, columns])
     return image
