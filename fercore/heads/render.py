@@ -147,6 +147,11 @@ def _unit(vector: tuple[float, float, float]) -> Array:
     return np.asarray(vector) / np.linalg.norm(vector)
 
 
+def _cross(a: Array, b: Array) -> Array:
+    """Product of two vectors; numpy's own, made for stacks of them, takes as long as projecting a head."""
+    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+
+
 def _pose(yaw: float, pitch: float, roll: float, centre: tuple[float, float]) -> tuple[Array, Array]:
     """Rotation (3, 3) and shift (3,) from the head's frame to that of the camera, which looks along -z from the origin.
 
@@ -181,9 +186,9 @@ def _shadow_map(mesh: Mesh, opaque: int, turn: Array, shift: Array, light: Light
     """
     texels = int(np.clip(size + 96, 128, 768))
     towards = _unit(light.key_direction)
-    right = _unit(np.cross([0, 1.0, 0] if abs(towards[1]) < 0.99 else [1.0, 0, 0], towards))
+    right = _unit(_cross((0, 1, 0) if abs(towards[1]) < 0.99 else (1, 0, 0), towards))
     scale = texels / SHADOW_FIELD
-    frame = np.array([right * scale, -np.cross(towards, right) * scale, -towards])
+    frame = np.array([right * scale, _cross(right, towards) * scale, -towards])
     middle = frame @ [0, 0, DISTANCE] + [texels / 2, texels / 2, 0]
     points = np.empty_like(mesh.vertices)
     raster.project_flat(mesh.vertices, (frame @ turn).astype("f4"), (frame @ shift + middle).astype("f4"), points)
