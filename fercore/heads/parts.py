@@ -54,9 +54,13 @@ class Patch(NamedTuple):
 # ---- eyes ----------------------------------------------------------------------------------------------------------
 
 
-def eyeball_template(person: Person) -> tuple[Array, Array, Array]:
-    """Eyeball that looks forward, centred at 0: vertices (N, 3) with the bulge of the cornea, faces, colours."""
-    ball, faces = sphere(40, 56)
+def eyeball_template(person: Person, density: float = 1.0) -> tuple[Array, Array, Array]:
+    """Eyeball that looks forward, centred at 0: vertices (N, 3) with the bulge of the cornea, faces, colours.
+
+    A coarse mesh (low ``density``) has fewer of them: there an iris is three pixels wide.
+    """
+    fine = min(1.0, density + 0.15)
+    ball, faces = sphere(round(40 * fine), round(56 * fine))
     theta, phi = np.arccos(np.clip(ball[:, 2], -1, 1)), np.arctan2(ball[:, 1], ball[:, 0])
     iris, pupil = 0.435, 0.185  # radians from the axis
     fibres = 0.75 + 0.5 * value_noise(person.seed, phi * 6 + 30, theta * 6)

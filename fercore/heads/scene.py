@@ -56,7 +56,7 @@ class Head:
         self.shape, self.age_lines = resting_shape(c, person)
         self.skin = paint_skin(c, person)
         self.eye_centres = eye_centres(c, self.shape)
-        ball, faces, colours = parts.eyeball_template(person)
+        ball, faces, colours = parts.eyeball_template(person, density)
         seen = faces[ball[faces][..., 2].max(1) > -0.3]  # the back of an eye never shows
         self._eyeball = ball, seen, colours**1.5  # lids and lashes shade it
         self._teeth, self._lower_teeth, self._tongue = parts.teeth_and_tongue(c, person, self.shape)
