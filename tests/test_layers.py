@@ -16,7 +16,7 @@ ORDER = (
     *("papers", "train", "evaluate"),
     *("records", "published", "audit", "claims", "figures", "figures_data", "figures_audit"),
     *("experiments", "compare", "blind"),
-    *("execute", "notebook", "predict", "pages", "book", "cli"),
+    *("execute", "notebook", "predict", "pages", "cards", "book", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""
 HEAVY = {"matplotlib", "seaborn", "IPython", "papermill", "nbformat", "jupyter_client", "typer", "snakemake"}

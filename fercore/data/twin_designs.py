@@ -30,15 +30,19 @@ from fercore.errors import ParameterError
 from fercore.heads import EXPRESSIONS as SHOWN
 from fercore.recipe import unknown
 
+UNCALIBRATED = "Nothing: its difficulty is as it was drawn first, and no baseline was held against it."
+
 
 class Design(NamedTuple):
-    """What a twin copies: its title, the published design, how its rows are made, its presets and notes."""
+    """What a twin copies: its title, the published design, how its rows are made, its presets, notes, purpose."""
 
     title: str
     rows: Callable[[Twin], pd.DataFrame]
     presets: Mapping[str, Twin]
     published: Mapping[str, Any]
     notes: Sequence[str] = ()
+    purpose: str = ""
+    calibration: str = UNCALIBRATED
 
 
 def parameters(name: str, preset: str = "quick", **changes: Any) -> Twin:
@@ -120,6 +124,8 @@ DESIGNS: dict[str, Design] = {
         {"images": 4900, "people": 70, "women": 35, "expressions": 7, "pans": 5},
         (*CONTROLLED, "Light and background are drawn anew for each view; KDEF was lit softly and evenly.",
          "Expressions have one of the two upper of four strengths: KDEF's actors were asked for clear ones."),
+        "For cross-validation and splits by people as LAN, PhaNet and DML-Net use them on KDEF "
+        "{cite}`lundqvist1998kdef`: few people, clear expressions, five known poses.",
     ),
     "bu3dfe-twin": Design(
         "BU-3DFE twin: 100 people, 6 expressions in 4 levels and neutral, nine pans, tilts at full strength",
@@ -133,6 +139,8 @@ DESIGNS: dict[str, Design] = {
         ),
         {"people": 100, "women": 56, "levels": 4, "PATA S1": 12000, "PATA S3": 21000, "nine pans": 21600},
         (*CONTROLLED, "BU-3DFE is scans, rendered: so are these, in plain light before a plain ground."),
+        "For the splits of PATA, PhaNet and DML-Net on BU-3DFE {cite}`yin2006bu3dfe`: expressions in four "
+        "strengths, seen from up to nine pans and from tilted cameras.",
     ),
     "multipie-twin": Design(
         "Multi-PIE twin: 337 people, four sessions, thirteen cameras, twenty lights",
@@ -147,6 +155,8 @@ DESIGNS: dict[str, Design] = {
         {"people": 337, "all four sessions": 129, "PATA S1": 7095, "PATA S2": 6174},
         (*CONTROLLED, "Each recording is lit by one of the twenty lights; Multi-PIE has all twenty of each.",
          "Clothes and hair do not change from session to session."),
+        "For the splits of PATA, PhaNet and DML-Net on Multi-PIE {cite}`gross2010multipie`: many people, cameras "
+        "15 degrees apart, lights that change.",
     ),
     "rafdb-twin": Design(
         "RAF-DB twin: seven expressions in the wild, 12,271 and 3,068 images",
@@ -157,6 +167,7 @@ DESIGNS: dict[str, Design] = {
         ),
         {"train": RAFDB["train"], "test": RAFDB["test"], "pose_over_30": 1248, "pose_over_45": 558},
         WILD,
+        "For the official split of RAF-DB {cite}`li2017rafdb` and its pose subsets, which LAN and PCDA report.",
     ),
     "ferplus-twin": Design(
         "FERPlus twin: eight expressions, 48 px grey, ten simulated raters",
@@ -168,6 +179,8 @@ DESIGNS: dict[str, Design] = {
        ),
         {**FERPLUS, "pose_over_30": 1171, "pose_over_45": 634},
         (*WILD, "Raters are ten draws from one table of what is taken for what: no rater has a character."),
+        "For the official split of FERPlus {cite}`barsoum2016ferplus` and its pose subsets, which LAN and PCDA "
+        "report, and for what a twin says of the real set, which is at hand.",
     ),
     "affectnet-twin": Design(
         "AffectNet twin: eight expressions, unbalanced training, balanced validation, noisy labels",
@@ -179,6 +192,8 @@ DESIGNS: dict[str, Design] = {
         ),
         {**AFFECTNET, "pose_over_30": 1949, "pose_over_45": 985},
         (*WILD, "The published training split has 287,651 images; the presets render a share of them."),
+        "For AffectNet {cite}`mollahosseini2019affectnet` and its pose subsets, which PhaNet, LAN and PCDA "
+        "report: unequal classes in training, equal ones in the test, labels that err.",
     ),
     "sfew-twin": Design(
         "SFEW twin: seven expressions in film light, with motion",
@@ -190,6 +205,8 @@ DESIGNS: dict[str, Design] = {
         ),
         {**SFEW, "images": 1394},
         (*WILD, "Frames of one film share actors and light; here only the people return."),
+        "For SFEW {cite}`dhall2011sfew`, on which PhaNet tests networks that learnt elsewhere: light and motion "
+        "of films.",
     ),
     "identity-twin": Design(
         "Identity twin: as many people as asked, many images of each",
@@ -201,6 +218,8 @@ DESIGNS: dict[str, Design] = {
         ),
         {},
         WILD,
+        "For pre-training by telling people apart, in place of collections of celebrities.",
+        "Nothing: no baseline exists.",
     ),
     "landmark-twin": Design(
         "Landmark twin: faces in every pose with 68 points",
@@ -212,6 +231,8 @@ DESIGNS: dict[str, Design] = {
         ),
         {},
         WILD,
+        "For pre-training by finding 68 landmarks whose place is known exactly, in place of annotated photographs.",
+        "Nothing: no baseline exists.",
     ),
 }  # fmt: skip
 """Every twin. The twins of Pose-RAF-DB, Pose-FERPlus and Pose-AffectNet are the test rows of these sets whose columns
