@@ -37,7 +37,7 @@ from fercore.data.prepared import Prepared
 from fercore.errors import ParameterError, RecordError
 from fercore.paths import records_root
 from fercore.recipe import Recipe, unknown
-from fercore.train import Batches, fit, load_weights, predict, save_weights
+from fercore.train import fit, load_weights, predict, save_weights, to_predict
 
 
 def papers() -> tuple[str, ...]:
@@ -242,9 +242,7 @@ def test(
     device = next(network.parameters()).device
     rows = parts["test"]
     # Half precision is what the record keeps, so that every number follows from it.
-    probabilities = predict(network, Batches(data, rows, recipe.image_size, 256, device), recipe.mirror).astype(
-        np.float16
-    )
+    probabilities = predict(network, to_predict(recipe, data, rows, device), recipe.mirror).astype(np.float16)
     labels, answers = data.labels()[rows], probabilities.argmax(1)
     manifest = data.manifest.iloc[rows]
     known = (manifest["subject"] != "").all() and manifest["subject"].nunique() > 1
@@ -283,7 +281,7 @@ def _test_elsewhere(
     if not len(rows):
         raise ParameterError(f"{recipe.also_on} shares no class with {recipe.dataset}.", do="choose another also_on")
     device = next(network.parameters()).device
-    probabilities = predict(network, Batches(other, rows, recipe.image_size, 256, device), recipe.mirror)
+    probabilities = predict(network, to_predict(recipe, other, rows, device), recipe.mirror)
     answers = probabilities.argmax(1)
     interval = evaluate.bootstrap((answers == labels).astype(float))
     return evaluate.summary(labels, answers, data.classes) | {

@@ -142,8 +142,13 @@ def code_hash(modules: Iterable[str], *, files: Iterable[Path] = ()) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted({*sources(modules), *files}):
-        digest.update(f"# {path.relative_to(ROOT).as_posix()}\n{bare_code(path.read_text())}\n".encode())
+        digest.update(f"# {path.relative_to(ROOT).as_posix()}\n{_bare(path, path.stat().st_mtime_ns)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _bare(path: Path, _mtime: int) -> str:
+    return bare_code(path.read_text())
 
 
 def versions() -> dict[str, str]:

@@ -69,6 +69,7 @@ class Recipe(BaseModel):
     average: Fraction = Field(default=0.0, description="decay of the running mean of weights; 0 for none")
     small_epochs: Count = Field(default=0, description="first epochs, at two thirds of the image size")
 
+    standardise: bool = Field(default=False, description="each image to mean 0 and variance 1 of its own")
     mirror: bool = Field(default=False, description="predict from an image and its mirror image, and average")
 
     # Augmentation of the training images.

@@ -51,8 +51,10 @@ class Batches:
         batch: int,
         device: torch.device | str,
         targets: str = "labels",
+        standardise: bool = False,
     ) -> None:
         self.data, self.rows, self.size, self.batch, self.device = data, rows, size, batch, torch.device(device)
+        self.standardise = standardise
         self.truth = {"labels": torch.from_numpy(data.labels())}
         if targets == "votes":
             self.truth["targets"] = torch.from_numpy(data.votes())
@@ -81,9 +83,14 @@ class Batches:
         for start in range(0, len(rows), self.batch):
             chosen = rows[start : start + self.batch]
             images = torch.from_numpy(self.data.images[chosen]).to(self.device)
-            images = normalise(images, size).contiguous(memory_format=torch.channels_last)
+            images = normalise(images, size, self.standardise).contiguous(memory_format=torch.channels_last)
             truth = {name: values[chosen].to(self.device) for name, values in self.truth.items()}
             yield {"images": images, "rows": torch.from_numpy(chosen)} | truth
+
+
+def to_predict(recipe: Recipe, data: Prepared, rows: np.ndarray, device: torch.device | str) -> Batches:
+    """The batches of some rows as the recipe's network is used to see them."""
+    return Batches(data, rows, recipe.image_size, 256, device, standardise=recipe.standardise)
 
 
 @torch.no_grad()
@@ -139,8 +146,10 @@ def fit(
     optimiser = make_optimiser(network, recipe)
     wrapped, optimiser = accelerator.prepare(network, optimiser)
     mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
-    batches = Batches(data, rows["train"], recipe.image_size, recipe.batch_size, device, recipe.targets)
-    check = Batches(data, rows["validation"], recipe.image_size, 256, device)
+    batches = Batches(
+        data, rows["train"], recipe.image_size, recipe.batch_size, device, recipe.targets, recipe.standardise
+    )
+    check = to_predict(recipe, data, rows["validation"], device)
     total = recipe.epochs * len(batches)
     state = _State(folder, recipe, network, mean, criterion, optimiser)
     history, best = state.load(device)
@@ -203,8 +212,10 @@ def make_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+    return torch.optim.SGD(
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True
+    )
 
 
 class _State:

@@ -288,6 +288,16 @@ def test_the_command_of_a_run_gives_its_recipe_again() -> None:
     assert lan.recipe("smoke", seed=5, **fields) == changed
 
 
+def test_standardised_images_do_not_know_how_bright_the_light_was() -> None:
+    dark = torch.randint(0, 100, (4, 20, 20, 3), dtype=torch.uint8)
+    bright = dark * 2 + 30
+    plain, own = (normalise(dark, 16, standardise) for standardise in (False, True))
+    assert own.mean((1, 2, 3)).abs().max() < 1e-5 and (own.var((1, 2, 3)) - 1).abs().max() < 1e-4
+    assert torch.allclose(own, normalise(bright, 16, True), atol=1e-4)
+    assert not torch.allclose(plain, normalise(bright, 16), atol=0.1)
+    assert torch.isfinite(normalise(torch.full((1, 8, 8, 3), 7, dtype=torch.uint8), 8, True)).all(), "an even image"
+
+
 def test_augmentation_changes_what_it_says() -> None:
     x = torch.randn(64, 3, 16, 16)
     off = {"flip": False, "rotation": 0, "shift": 0, "zoom": 0, "contrast": 0, "erase": 0}

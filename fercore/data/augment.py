@@ -18,11 +18,16 @@ from fercore.recipe import Recipe
 MEAN, STD = 0.5, 0.25
 
 
-def normalise(images: Tensor, size: int) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, size, size) float, zero mean, about unit variance; resized when it must be."""
+def normalise(images: Tensor, size: int, standardise: bool = False) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, size, size) float, zero mean, about unit variance; resized when it must be.
+
+    With ``standardise`` mean and variance are each image's own, which takes the strength of the light away.
+    """
     x = images.permute(0, 3, 1, 2).float().div_(255).sub_(MEAN).div_(STD)
     if x.shape[-1] != size:
         x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    if standardise:
+        x = (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True).clamp(min=1e-3)
     return x
 
 
