@@ -109,8 +109,10 @@ rule stage:
     input:
         prose(),
         [f"{RUNS}/notebooks/{name}.ipynb" for name in NOTEBOOKS],
-        code_of(["fercore.book"]),
-        # The ledger shows records and published values, the list of equations the tests.
+        # What is stale depends on the papers' code, which is imported by name.
+        code_of(["fercore.book", *(f"fercore.papers.{path.stem}" for path in Path("fercore/papers").glob("*.py"))]),
+        # The ledger shows records and published values, every page its costs, the list of equations the tests.
+        "book/records/costs.csv",
         sorted(path.as_posix() for path in Path("book/records").rglob("record.json")),
         sorted(path.as_posix() for path in Path("fercore/published").glob("*.csv")),
         sorted(path.as_posix() for path in Path("tests").glob("test_*.py")),

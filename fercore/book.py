@@ -20,7 +20,7 @@ from typing import Any
 import filelock
 import yaml
 
-from fercore import pages, paths, provenance
+from fercore import costs, made, pages, paths, provenance
 from fercore.errors import FercoreError, ParameterError
 from fercore.execute import ANSI, Say, failed_cell, notebook_code_hash, relative
 
@@ -135,14 +135,14 @@ def stage(runs: Path, target: Path) -> Path:
         shutil.copytree(paths.ROOT / "book", aside / "book", ignore=shutil.ignore_patterns("records", ".*"))
         for page, notebook in executed.items():
             (aside / page).parent.mkdir(parents=True, exist_ok=True)
-            nbformat.write(_for_readers(notebook), aside / f"{page}.ipynb")
-        made = {
+            nbformat.write(_for_readers(notebook, page), aside / f"{page}.ipynb")
+        generated = {
             "book/execution": lambda: pages.execution_page(executed),
             "book/ledger": pages.ledger_page,
             "book/equations": pages.equations_page,
         }
-        for page in made.keys() & set(contents()):
-            (aside / f"{page}.md").write_text(made[page]())
+        for page in generated.keys() & set(contents()):
+            (aside / f"{page}.md").write_text(generated[page]())
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)
     finally:
@@ -168,8 +168,12 @@ def _sound(run: Path, source: Path) -> Any:
     return notebook
 
 
-def _for_readers(notebook: Any) -> Any:
-    """Fold the cell of defaults away; what papermill injected stays in sight."""
+def _for_readers(notebook: Any, page: str) -> Any:
+    """Its cost below the title, drop-downs settled, defaults folded away; what papermill injected stays in sight."""
+    import nbformat
+
+    cost = nbformat.v4.new_markdown_cell(costs.page_line(page), id="cost")
+    notebook.cells = list(made.settle([notebook.cells[0], cost, *notebook.cells[1:]]))
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = [*cell.metadata["tags"], "hide-input"]

@@ -9,7 +9,8 @@ Only records on the real data set are judged; a twin's number is shown beside, a
 no more. ``smoke`` runs are no results. A run whose command sets something that
 the criterion does not name is a variant and does not count. Of the rest, the
 records of the fullest preset are taken: their mean over folds and seeds, with the
-wider of the interval over seeds and the bootstrap interval over test images.
+wider of the interval over seeds and the bootstrap interval over test images. One
+that other code has made than what stands here now counts, and is called stale.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fercore import evaluate, published, records
+from fercore import evaluate, experiments, published, records
 from fercore.data import catalogue
 from fercore.evaluate import Interval
 from fercore.paths import ROOT
@@ -48,6 +49,7 @@ class Measured(NamedTuple):
     folds: int
     records: tuple[str, ...]
     command: str
+    stale: tuple[str, ...]  # those of the records that other code has made than what stands here now
 
 
 class Comparison(NamedTuple):
@@ -64,13 +66,17 @@ class Comparison(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A table, figure or headline number, with the comparisons that decide its verdict (the headline comes first)."""
+    """A table, figure or headline number, with the comparisons that decide its verdict (the headline comes first).
+
+    ``notebook`` and ``cell`` say where it is shown; "" for the cell where no page shows it yet.
+    """
 
     paper: str
     kind: str
     name: str
     title: str
     notebook: str
+    cell: str
     data: tuple[str, ...]
     at_hand: bool
     comparisons: tuple[Comparison, ...]
@@ -97,6 +103,12 @@ class Claim(NamedTuple):
         return tuple(dict.fromkeys(name for m in measured for name in m.records))
 
     @property
+    def stale(self) -> tuple[str, ...]:
+        """Those of the records that other code has made than what stands here now."""
+        measured = [m for c in self.comparisons for m in (c.real, c.twin) if m]
+        return tuple(dict.fromkeys(name for m in measured for name in m.stale))
+
+    @property
     def headline(self) -> Comparison | None:
         """The comparison that stands for the claim: the first on real data, else on a twin, else the first."""
         for chosen in (lambda c: c.real, lambda c: c.twin, lambda c: c):
@@ -108,17 +120,23 @@ class Claim(NamedTuple):
 def load(root: Path | None = None) -> list[Claim]:
     """All claims in the papers' order, judged by the records under ``root`` (default: the committed ones)."""
     runs = [run for run in records.find(root) if run.recipe["preset"] in PRESETS]
+    stale = stale_names(runs)
     criteria = published.read("criteria")
     real = {run.recipe["dataset"] for run in runs if run.data.real}
     claims = []
     for line in published.read("claims").itertuples():
         own = criteria[(criteria["paper"] == line.paper) & (criteria["claim"] == line.name)]
-        comparisons = tuple(_compare(criterion, runs) for criterion in own.itertuples())
+        comparisons = tuple(_compare(criterion, runs, stale) for criterion in own.itertuples())
         data = tuple(line.data.split())
         at_hand = all(name in real or _prepared_here(name) for name in data)
-        fields = (line.paper, line.kind, line.name, line.title, line.notebook, data, at_hand)
+        fields = (line.paper, line.kind, line.name, line.title, line.notebook, line.cell, data, at_hand)
         claims.append(Claim(*fields, comparisons))
     return claims
+
+
+def stale_names(runs: Sequence[Record]) -> frozenset[str]:
+    """Names of the records that other code has made than what stands here now."""
+    return frozenset(run.name for run in runs if experiments.stale(run))
 
 
 def unclaimed(root: Path | None = None) -> list[str]:
@@ -156,14 +174,16 @@ def _ledger_row(claim: Claim) -> dict[str, Any]:
         "agree": sum(c.agrees is True for c in claim.comparisons),
         "verdict": claim.verdict,
         "notebook": claim.notebook,
+        "cell": claim.cell,
         "record": ", ".join(claim.records),
+        "stale": ", ".join(claim.stale),
         "command": shown.command if shown else _command(claim),
     }
 
 
 def _columns(name: str, measured: Measured | None) -> dict[str, Any]:
-    parts = ("value", "low", "high", "preset", "seeds", "folds")
-    empty = (math.nan, math.nan, math.nan, "", 0, 0)
+    parts = ("value", "low", "high", "preset", "seeds", "folds", "stale")
+    empty = (math.nan, math.nan, math.nan, "", 0, 0, ())
     return {f"{name} {part}": getattr(measured, part) if measured else empty[k] for k, part in enumerate(parts)}
 
 
@@ -180,12 +200,12 @@ def _prepared_here(dataset: str) -> bool:
 # ------------------------------------------------------------------ comparing
 
 
-def _compare(criterion: Any, runs: Sequence[Record]) -> Comparison:
+def _compare(criterion: Any, runs: Sequence[Record], stale: frozenset[str]) -> Comparison:
     place = criterion.table or criterion.figure
     cell = published.cell(criterion.paper, place, criterion.row, criterion.column, criterion.of or None)
     fitting = [run for run in runs if _fits(run, criterion)]
-    real = _measure([run for run in fitting if _of(run, criterion.dataset)], criterion, cell["unit"])
-    twin = _measure([run for run in fitting if not _of(run, criterion.dataset)], criterion, cell["unit"])
+    real = _measure([run for run in fitting if _of(run, criterion.dataset)], criterion, cell["unit"], stale)
+    twin = _measure([run for run in fitting if not _of(run, criterion.dataset)], criterion, cell["unit"], stale)
     agrees = _agree(cell["printed"], real, criterion.tolerance)
     return Comparison(place, criterion.row, criterion.column, cell["printed"], cell["unit"], real, twin, agrees)
 
@@ -204,7 +224,7 @@ def _of(run: Record, dataset: str) -> bool:
     return run.data.real or not dataset
 
 
-def _measure(runs: Sequence[Record], criterion: Any, unit: str) -> Measured | None:
+def _measure(runs: Sequence[Record], criterion: Any, unit: str, stale: frozenset[str]) -> Measured | None:
     """Mean and interval over the records of the fullest preset that hold the metric; None if none does."""
     preset = next((p for p in PRESETS if any(run.recipe["preset"] == p for run in runs)), "")
     chosen = [run for run in runs if run.recipe["preset"] == preset]
@@ -218,7 +238,8 @@ def _measure(runs: Sequence[Record], criterion: Any, unit: str) -> Measured | No
     folds = len({run.recipe["fold"] for run, _ in found})
     names = tuple(run.name for run, _ in found)
     scaled = (float(SCALES[unit] * end) for end in mean)
-    return Measured(*scaled, preset, len(by_seed), folds, names, found[0][0].command)
+    old = tuple(name for name in names if name in stale)
+    return Measured(*scaled, preset, len(by_seed), folds, names, found[0][0].command, old)
 
 
 def _value(run: Record, subset: str, metric: str) -> Interval | None:

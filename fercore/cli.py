@@ -1,4 +1,4 @@
-"""The command line: data, train, records, run, book; ``fercore --help`` lists everything.
+"""The command line: data, train, records, run, plan, book; ``fercore --help`` lists everything.
 
 Every mistake a user can make ends as one message on standard error and exit
 status 2, without a traceback.
@@ -264,6 +264,33 @@ def build_book(
     say("compiling the book (warnings are errors)")
     index = build(staged, target)
     say(f"book compiled in {time.monotonic() - start:.0f} s -> {index}")
+
+
+@book_app.command("costs")
+def book_costs(
+    runs: Annotated[Path, typer.Argument(help="executed notebooks of one preset")] = Path("_runs/smoke"),
+) -> None:
+    """Write what the executed notebooks took into book/records/costs.csv, which pages and `fercore plan` read."""
+    from fercore import costs
+    from fercore.book import notebooks
+
+    say(costs.write(runs, notebooks()).to_string(index=False))
+
+
+@app.command()
+def plan(
+    budget: Annotated[str, typer.Option(help="time at hand: 90s, 30m, 2h")],
+    preset: Annotated[str | None, typer.Option(help="only this one: smoke | quick | paper")] = None,
+) -> None:
+    """What fits into a time: notebooks and trainings by their measured minutes and memory."""
+    from fercore import costs
+    from fercore.book import notebooks
+    from fercore.recipe import check_preset
+
+    if preset is not None:
+        check_preset(preset)
+    for line in costs.plan(costs.seconds_of(budget), notebooks(), preset):
+        say(line)
 
 
 def join_pairs(words: list[str]) -> list[str]:

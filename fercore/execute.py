@@ -166,6 +166,7 @@ def _papermill(source: Path, target: Path, parameters: Mapping[str, Any]) -> Non
 
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, never one of the user's home
     os.environ["FERCORE_PROGRESS"] = "0"  # a page keeps no bars; the heartbeat tells where a long notebook is
+    os.environ["FERCORE_NOTEBOOK"] = relative(source)  # for the command in its drop-downs
     with _quiet(), tempfile.TemporaryDirectory(prefix="fercore-") as sockets:
 
         class LocalKernel(AsyncKernelManager):  # parallel kernels race for TCP ports, not for sockets of their own
@@ -196,6 +197,7 @@ def _stamp(path: Path, source: Path, parameters: Mapping[str, Any]) -> None:
         "source_hash": provenance.file_hash(source),
         "code_hash": notebook_code_hash(source),
         "parameters": dict(parameters),
+        "commit": str(provenance.commit()["id"]),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit),
         "versions": provenance.versions(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

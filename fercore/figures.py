@@ -1,17 +1,19 @@
 """Figures: arrays in, matplotlib figures out; nothing here knows a model or a file.
 
 One look for the whole book: white ground, one colour a method, percentages
-with one decimal.
+with one decimal. Each figure carries the numbers behind it (:func:`told`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -29,6 +31,13 @@ def style() -> None:
 
 
 style()
+Drawn = TypeVar("Drawn", bound=Artist)
+
+
+def told(drawn: Drawn, numbers: pd.DataFrame) -> Drawn:
+    """A figure or axes, with the numbers behind it as ``figure.numbers``: what its drop-down offers as CSV."""
+    drawn.figure.numbers = numbers
+    return drawn
 
 
 def image_grid(
@@ -61,7 +70,19 @@ def image_grid(
     for c, label in enumerate(column_labels or ()):
         x = (left + (c + 0.5) * cell) / size[0]
         figure.text(x, 1 - top * 0.5 / size[1], label, ha="center", va="center", fontsize=9)
-    return figure
+    return told(figure, _cells(rows, row_labels or range(1, len(rows) + 1), column_labels or range(1, columns + 1)))
+
+
+def _cells(rows: Sequence[Sequence[Any]], row_labels: Sequence[Any], column_labels: Sequence[Any]) -> pd.DataFrame:
+    """What each cell of a grid shows: labels or numbers of row and column, size in pixels, mean value."""
+    return pd.DataFrame(
+        [
+            {"row": name, "column": column, "height": len(picture), "width": len(picture[0]), "mean": np.mean(picture)}
+            for name, row in zip(row_labels, rows, strict=True)
+            for column, picture in zip(column_labels, row, strict=False)
+            if picture is not None
+        ]
+    )
 
 
 def _nested(images: Any) -> bool:
@@ -82,7 +103,9 @@ def scatter_on_image(image: np.ndarray, points: np.ndarray, visible: np.ndarray 
     axes.legend(loc="lower right", fontsize=7, framealpha=0.9)
     axes.set_axis_off()
     figure.subplots_adjust(0, 0, 1, 1)
-    return figure
+    return told(
+        figure, pd.DataFrame({"point": range(len(points)), "x": points[:, 0], "y": points[:, 1], "visible": seen})
+    )
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str = "", axes: Axes | None = None) -> Axes:
@@ -99,7 +122,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str = ""
     axes.set(xlabel="predicted", ylabel="true (images)", title=title)
     axes.tick_params(axis="x", rotation=40)
     plt.setp(axes.get_xticklabels(), ha="right")
-    return axes
+    return told(axes, pd.DataFrame(counts, pd.Index(classes, name="true"), classes))
 
 
 def intervals(
@@ -136,7 +159,9 @@ def intervals(
         handles.append(Line2D([], [], color="k", marker="D", mfc="white", ls="", label="published"))
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     axes.grid(axis="y", visible=False)
-    return axes
+    numbers = pd.DataFrame(rows, columns=["group", "method", "value", "low", "high"])
+    quoted = [(published or {}).get(pair) for pair in zip(numbers["group"], numbers["method"], strict=True)]
+    return told(axes, numbers.assign(published=quoted))
 
 
 def training_curves(histories: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> Figure:
@@ -158,7 +183,13 @@ def training_curves(histories: Mapping[str, Mapping[str, Sequence[Mapping[str, f
             axes.text(shared + 0.5, axes.get_ylim()[1], " methods part", fontsize=7, va="top")
     right.legend(frameon=False, loc="lower right")
     figure.tight_layout()
-    return figure
+    rows = [
+        {"method": method, "stage": stage, **row}
+        for method, stages in histories.items()
+        for stage, rows in stages.items()
+        for row in rows
+    ]
+    return told(figure, pd.DataFrame(rows))
 
 
 def attention_over(images: np.ndarray, maps: np.ndarray, column_labels: Sequence[str], cell: float = 1.25) -> Figure:
@@ -170,7 +201,18 @@ def attention_over(images: np.ndarray, maps: np.ndarray, column_labels: Sequence
         steps = (np.arange(side) * values.shape[0] / side).astype(int)
         heat = colour(values[np.ix_(steps, steps)])[..., :3]
         laid.append((0.55 * picture / 255 + 0.45 * heat).clip(0, 1))
-    return image_grid([list(images), laid], ["picture", "map"], column_labels, cell)
+    figure = image_grid([list(images), laid], ["picture", "map"], column_labels, cell)
+    return told(figure, _positions(maps, column_labels))
+
+
+def _positions(maps: Sequence[np.ndarray], names: Sequence[str]) -> pd.DataFrame:
+    """Maps (h, w) as a line a position: the map's name, row, column, value."""
+    lines = [
+        {"map": name, "row": place[0], "column": place[1], "value": float(value)}
+        for name, values in zip(names, maps, strict=True)
+        for place, value in np.ndenumerate(np.asarray(values))
+    ]
+    return pd.DataFrame(lines)
 
 
 def counts(table: Mapping[str, Mapping[str, int]], title: str = "", axes: Axes | None = None) -> Axes:
@@ -190,11 +232,11 @@ def counts(table: Mapping[str, Mapping[str, int]], title: str = "", axes: Axes |
     axes.grid(axis="x", visible=False)
     if len(table) > 1:
         axes.legend(frameon=False)
-    return axes
+    return told(axes, pd.DataFrame(table).rename_axis("class"))
 
 
-def heat(table: Any, x: str, y: str, title: str) -> Axes:
-    """A table of percentages (DataFrame) as a heat map with its numbers."""
+def heat(table: pd.DataFrame, x: str, y: str, title: str) -> Axes:
+    """A table of percentages as a heat map with its numbers."""
     _, axes = plt.subplots(figsize=(0.62 * table.shape[1] + 2.2, 0.36 * table.shape[0] + 1.3))
     sns.heatmap(
         table, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, cbar=False, annot_kws={"size": 8}, ax=axes
@@ -202,7 +244,7 @@ def heat(table: Any, x: str, y: str, title: str) -> Axes:
     axes.set(xlabel=x, ylabel=y, title=title)
     axes.tick_params(axis="y", rotation=0)
     axes.tick_params(axis="x", rotation=30 if any(len(str(c)) > 2 for c in table.columns) else 0)
-    return axes
+    return told(axes, table.rename_axis(y))
 
 
 def maps(arrays: Sequence[np.ndarray], titles: Sequence[str], cell: float = 1.9) -> Figure:
@@ -212,7 +254,7 @@ def maps(arrays: Sequence[np.ndarray], titles: Sequence[str], cell: float = 1.9)
         sns.heatmap(values, annot=True, fmt=".2g", cmap="magma", vmin=0, vmax=1, cbar=False, square=True, ax=axes)
         axes.set(title=title, xticks=[], yticks=[])
     figure.tight_layout()
-    return figure
+    return told(figure, _positions(arrays, titles))
 
 
 def clusters(points: np.ndarray, of_point: np.ndarray, centres: np.ndarray, names: Sequence[str]) -> Figure:
@@ -224,7 +266,8 @@ def clusters(points: np.ndarray, of_point: np.ndarray, centres: np.ndarray, name
     axes.set(xlabel="feature 1", ylabel="feature 2")
     axes.legend(frameon=True, fontsize=8)
     figure.tight_layout()
-    return figure
+    groups = [names[int(k)] for k in of_point] + [f"centre of {name}" for name in names]
+    return told(figure, pd.DataFrame(np.vstack([points, centres]), columns=["x", "y"]).assign(of=groups))
 
 
 def lines(x: np.ndarray, series: Mapping[str, np.ndarray], xlabel: str, ylabel: str) -> Axes:
@@ -235,4 +278,4 @@ def lines(x: np.ndarray, series: Mapping[str, np.ndarray], xlabel: str, ylabel: 
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if len(series) > 1:
         axes.legend(frameon=False)
-    return axes
+    return told(axes, pd.DataFrame({xlabel: x, **series}))

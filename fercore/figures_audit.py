@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from fercore import figures  # noqa: F401  sets the look
+from fercore.figures import told
 
 FITS, FINDING = "#9ca3af", "#c2410c"
 PAPERS = {"PATA": "#7c3aed", "PhaNet": "#0891b2", "LAN": "#c2410c", "DML-Net": "#16a34a", "PCDA": "#111827"}
@@ -28,7 +28,7 @@ def checks_by_kind(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.set(xlabel="checks", xlim=(0, 1.18 * table["checks"].max()))
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower right", frameon=False)
-    return axes
+    return told(axes, table)
 
 
 def pairs(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
@@ -57,4 +57,4 @@ def pairs(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    return axes
+    return told(axes, table)

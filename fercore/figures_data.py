@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fercore import figures  # noqa: F401  sets the look
+from fercore.figures import told
 
 VISIBLE, HIDDEN = "#16a34a", "#dc2626"
 
@@ -32,7 +32,12 @@ def landmark_row(
     handles, names = row[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="lower center", ncol=2, frameon=False, fontsize=9)
     figure.subplots_adjust(0, 0.12, 1, 0.88, 0.03, 0)
-    return figure
+    lines = [
+        {"picture": label, "point": point, "x": x, "y": y, "visible": bool(seen)}
+        for label, places, flags in zip(labels, points, visible, strict=True)
+        for point, ((x, y), seen) in enumerate(zip(places, flags, strict=True))
+    ]
+    return told(figure, pd.DataFrame(lines))
 
 
 def share_table(shares: pd.DataFrame, xlabel: str, ylabel: str = "", axes: Axes | None = None) -> Axes:
@@ -42,7 +47,7 @@ def share_table(shares: pd.DataFrame, xlabel: str, ylabel: str = "", axes: Axes 
     sns.heatmap(100 * shares, annot=True, fmt=".0f", vmin=0, vmax=100, cmap="Greens", cbar=False, ax=axes)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.tick_params(axis="y", rotation=0)
-    return axes
+    return told(axes, shares)
 
 
 def spreads(values: Mapping[str, Mapping[str, np.ndarray]], bins: int = 60) -> Figure:
@@ -51,13 +56,16 @@ def spreads(values: Mapping[str, Mapping[str, np.ndarray]], bins: int = 60) -> F
     Groups are named where there are two or three; more stand apart on the axis.
     """
     figure, row = plt.subplots(1, len(values), figsize=(4.4 * len(values), 2.9), squeeze=False)
+    lines = []
     for axes, (what, groups) in zip(row[0], values.items(), strict=True):
         every = np.concatenate(list(groups.values()))
         edges = np.linspace(every.min(), every.max(), bins + 1)
         for colour, (name, numbers) in zip(sns.color_palette("deep", len(groups)), groups.items(), strict=True):
-            axes.hist(numbers, edges, color=colour, alpha=0.75, label=name)
+            counts, *_ = axes.hist(numbers, edges, color=colour, alpha=0.75, label=name)
+            ends = zip(edges, edges[1:], counts.astype(int), strict=False)
+            lines += [{"of": what, "group": name, "from": a, "to": b, "images": n} for a, b, n in ends]
         axes.set(xlabel=what, ylabel="images")
         if len(groups) in (2, 3):
             axes.legend(fontsize=8)
     figure.tight_layout()
-    return figure
+    return told(figure, pd.DataFrame(lines))

@@ -7,19 +7,20 @@ one clear error; they compute nothing.
 from __future__ import annotations
 
 import ast
-import base64
+import contextlib
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from IPython import get_ipython
-from IPython.display import HTML
+from IPython.display import HTML, display
 
-from fercore import evaluate, published, records
+from fercore import evaluate, made, published, records
 from fercore.data import catalogue
 from fercore.errors import ParameterError, RecordError
 from fercore.execute import fits
+from fercore.made import Table
 from fercore.recipe import check_preset, unknown
 
 METHODS = {"resnet18": "ResNet-18", "lan": "LAN"}
@@ -36,20 +37,21 @@ PUBLISHED = {
 
 
 def check_parameters() -> None:
-    """Hold what papermill injected against the cell tagged ``parameters``.
+    """Hold what papermill injected against the cell tagged ``parameters``, and follow the cells that come.
 
     Papermill only logs a parameter that the notebook does not have, and goes on
     with the defaults. This raises a :class:`~fercore.errors.ParameterError` for
     such a name, for a value of another type and for an unknown preset. In
-    JupyterLab, where nothing is injected, only the preset is checked.
+    JupyterLab, where nothing is injected, only the preset is checked. Figures and
+    tables of later cells get their drop-down, see :mod:`fercore.made`.
     """
     shell = get_ipython()
     if shell is None:
         return
     ran = [str(source) for source in shell.user_ns.get("In", [])]
     injected = [k for k, source in enumerate(ran) if source.startswith("# Parameters\n")]
+    declared = _declared(ran[injected[-1] - 1]) if injected else _first_declared(ran)
     if injected:
-        declared = _declared(ran[injected[-1] - 1])
         for name, value in _assigned(ran[injected[-1]], shell.user_ns).items():
             if name not in declared:
                 raise ParameterError(unknown("parameter", name, declared), do="correct the -p option and run again")
@@ -58,6 +60,13 @@ def check_parameters() -> None:
                 raise ParameterError(what, do="correct the -p option and run again")
     if "preset" in shell.user_ns:
         check_preset(shell.user_ns["preset"])
+    made.watch(shell, {name: shell.user_ns[name] for name in declared if name in shell.user_ns})
+
+
+def works_on(*names: str) -> None:
+    """Name files or folders of the checkout that the page works on, for the drop-downs below figures and tables."""
+    if (shell := get_ipython()) is not None:
+        made.works_on(shell, names)
 
 
 def _declared(source: str) -> dict[str, str]:
@@ -72,9 +81,38 @@ def _declared(source: str) -> dict[str, str]:
     return found
 
 
+def _first_declared(sources: Sequence[str]) -> dict[str, str]:
+    """Names and types of the first cell of nothing but annotated names, where papermill has not marked one."""
+    for source in sources:
+        with contextlib.suppress(SyntaxError):  # a cell with a magic
+            body = ast.parse(source).body
+            if body and all(isinstance(node, ast.AnnAssign) for node in body):
+                return _declared(source)
+    return {}
+
+
 def _assigned(source: str, values: Mapping[str, Any]) -> dict[str, Any]:
     nodes = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
     return {t.id: values[t.id] for node in nodes for t in node.targets if isinstance(t, ast.Name)}
+
+
+def glue(**values: str) -> None:
+    """Numbers for the words of the page: ``glue(gain="1.5 points")`` is read where a text says ``{glue:text}`gain```.
+
+    So what a text says in numbers comes from records and published files; a
+    test refuses results that are typed. The form is that of ``myst_nb.glue``,
+    which a notebook need not have installed.
+    """
+    prefix = "application/papermill.record/"
+    for name, value in values.items():
+        metadata = {"scrapbook": {"name": name, "mime_prefix": prefix}}
+        display({f"{prefix}text/plain": repr(value)}, raw=True, metadata=metadata)
+
+
+def printed(paper: str, place: str, row: str, column: str = "accuracy", dataset: str | None = None) -> str:
+    """A published number with its unit, with the digits that the paper prints; the cell as in :mod:`published`."""
+    cell = published.cell(paper, place, row, column, dataset)
+    return f"{cell['printed']} {cell['unit']}".strip()
 
 
 def note(text: str, kind: str = "note") -> HTML:
@@ -168,44 +206,12 @@ def accuracy_table(found: Sequence[records.Record]) -> pd.DataFrame:
     return table.sort_values("images of", key=lambda c: c.map(order), kind="stable") if len(table) else table
 
 
-def show(table: pd.DataFrame, caption: str = "") -> HTML:
+def show(table: pd.DataFrame, caption: str = "") -> Table:
     """A table without its index, with a caption, as HTML."""
     styled = table.style.hide(axis="index").set_caption(caption).set_table_attributes('class="table"')
     # A fixed id instead of a random one: the same page gives the same bytes.
-    return HTML(styled.to_html(uuid="".join(c for c in caption.lower() if c.isalnum())[:24] or "table"))
-
-
-def how_made(found: Sequence[records.Record], table: pd.DataFrame | None = None) -> HTML:
-    """The drop-down "How was this made?": command, parameters, hashes, machine, minutes; the numbers as CSV."""
-    parts = [_made(record) for record in found]
-    if table is not None:
-        parts.append(f"<p>{csv_link(table)}</p>")
-    return HTML(f"<details><summary>How was this made?</summary>{''.join(parts) or '<p>No record yet.</p>'}</details>")
-
-
-def _made(record: records.Record) -> str:
-    r = record
-    lines = {
-        "command": f"<code>{html.escape(r.command)}</code>",
-        "data": f"{html.escape(r.data.title)}, hash <code>{r.data.hash}</code>, images {_pairs(r.data.images)}",
-        "code": f"hash <code>{r.code}</code>, commit <code>{str(r.commit.get('id'))[:10]}</code>",
-        "time": f"{r.seconds / 60:.1f} minutes on {r.machine['cores']} cores ({r.machine['gpu']} GPU), "
-        f"peak memory {r.peak_memory / 2**20:.0f} MiB, {r.started}",
-        "versions": _pairs(r.versions),
-        "parameters": _pairs(r.recipe),
-    }
-    rows = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines.items())
-    return f"<p><b>Record {html.escape(r.name)}</b></p><dl>{rows}</dl>"
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return html.escape(", ".join(f"{name} {value}" for name, value in values.items()))
-
-
-def csv_link(table: pd.DataFrame, name: str = "numbers.csv", text: str = "These numbers as CSV") -> str:
-    """A link that holds a table as CSV, so that it works in a book without a network."""
-    data = base64.b64encode(table.to_csv(index=False).encode()).decode()
-    return f'<a download="{html.escape(name)}" href="data:text/csv;base64,{data}">{html.escape(text)}</a>'
+    name = "".join(c for c in caption.lower() if c.isalnum())[:24] or "table"
+    return Table(styled.to_html(uuid=name), table)
 
 
 def code(function: Any) -> HTML:

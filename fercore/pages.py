@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import yaml
 
-from fercore import claims, paths
+from fercore import claims, costs, made, paths, provenance
 
 BOOK_VERSIONS = ("jupyter-book", "papermill", "snakemake")
 
@@ -25,6 +26,16 @@ EQUATIONS = {
     "PCDA": [f"Eq. ({k})" for k in range(1, 12)],
 }
 """What has to be there: every numbered equation and algorithm of the five papers."""
+
+
+def _made(source: str, numbers: pd.DataFrame) -> str:
+    """The drop-down of a generated page: what it was made from, the commit, the command, its tables as CSV."""
+    lines = {
+        "command": "<code>fercore book stage</code>, a step of <code>make book</code>",
+        "made from": f"<code>{source}</code>",
+        "commit": made.commit_text(provenance.commit()),
+    }
+    return made.details(lines, numbers)
 
 
 # ---- equations -----------------------------------------------------------------------------------------------------
@@ -98,11 +109,14 @@ def equations_page() -> str:
         "documentation writes it.",
     ]
     for paper, names in EQUATIONS.items():
-        lines += ["", f"## {paper}", "", "| | formula | object | tests |", "| --- | --- | --- | --- |"]
+        lines += ["", f"## {paper}", "", "| | formula | object, file and line | tests |", "| --- | --- | --- | --- |"]
         for name in names:
             places = found.get((paper, name), [])
             lines += [_equation_row(name, place) for place in places] or [f"| {name} | | *missing* | |"]
-    return "\n".join([*lines, ""])
+    rows = [
+        {"paper": paper, "equation": name, **place._asdict()} for (paper, name), all_ in found.items() for place in all_
+    ]
+    return "\n".join([*lines, "", _made("docstrings under fercore/", pd.DataFrame(rows)), ""])
 
 
 def _equation_row(name: str, place: Implementation) -> str:
@@ -127,7 +141,8 @@ book measured: on the **real** data set, or on its rendered **twin**, never mixe
   decides nothing.
 
 The published numbers are files of the package (`fercore/published/`), ours are [records](howto.md). `a of b` counts
-the published values of a claim that real records could be held against.
+the published values of a claim that real records could be held against. A number marked **stale** is from a record
+that other code has made than what stands in this edition: it counts until the run is made again, as its command does.
 """
 
 
@@ -147,31 +162,47 @@ def ledger_page(root: Path | None = None) -> str:
             "| --- | --- | --- | --- | ---: | --- | --- |",
             *(_ledger_row(row) for row in group.to_dict("records")),
         ]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", _made("fercore/published, book/records", rows), ""])
 
 
 def _ledger_row(row: Mapping[str, Any]) -> str:
-    page = f"notebooks/{row['notebook'].removesuffix('.ipynb')}"
-    written = (paths.ROOT / f"{page}.ipynb").is_file()
-    how = [f"{{doc}}`{page.split('/', 1)[1]} </{page}>`"] if written else []
+    how = [_shown_at(row["notebook"], row["cell"])]
+    how += [_record_link(name) for name in row["record"].split(", ") if name]
     how += [f"`{row['command']}`"] if row["command"] else []
     published = f"{row['published']}<br>{row['headline']}" if row["published"] else ""
     cells = (
         f"**{row['claim']}**<br>{row['title']}", published, _ours(row, "real"), _ours(row, "twin"),
-        row["judged"], row["verdict"], "<br>".join(how) or "not written yet",
+        row["judged"], row["verdict"], "<br>".join(how),
     )  # fmt: skip
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
+def _shown_at(notebook: str, cell: str) -> str:
+    """A link to the cell that shows a claim; to its page where no cell does; words where the page is not written."""
+    page = notebook.removesuffix(".ipynb")
+    if not (paths.ROOT / "notebooks" / notebook).is_file():
+        return f"{page}: not written yet"
+    if not cell:
+        return f"{{doc}}`{page} </notebooks/{page}>`, not shown there yet"
+    return f'<a href="../notebooks/{page}.html#{cell}">{page}, {cell}</a>'
+
+
+def _record_link(name: str) -> str:
+    """A link to a record in the repository."""
+    repository = yaml.safe_load((paths.ROOT / "_config.yml").read_text())["repository"]
+    return f'<a href="{repository["url"]}/tree/{repository["branch"]}/book/records/{name}">record {name}</a>'
+
+
 def _ours(row: Mapping[str, Any], kind: str) -> str:
-    """A number of ours with its interval, preset and seeds."""
+    """A number of ours with its interval, preset and seeds, marked where a record behind it is stale."""
     value, low, high = (row[f"{kind} {part}"] for part in ("value", "low", "high"))
     if math.isnan(value):
         return ""
     interval = "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"
     seeds, folds = row[f"{kind} seeds"], row[f"{kind} folds"]
     runs = f"{seeds} seed{'s' * (seeds != 1)}" + (f", {folds} fold{'s' * (folds != 1)}" if kind == "twin" else "")
-    return f"{value:.2f}{interval}<br>{row[f'{kind} preset']}, {runs}"
+    mark = "<br>**stale**" if row[f"{kind} stale"] else ""
+    return f"{value:.2f}{interval}<br>{row[f'{kind} preset']}, {runs}{mark}"
 
 
 # ---- execution times -----------------------------------------------------------------------------------------------
@@ -205,6 +236,10 @@ def execution_page(executed: Mapping[str, Any]) -> str:
             "| package | version |",
             "| --- | --- |",
             *[f"| {name} | {version} |" for name, version in versions.items()],
+            "",
+            "What fits into a given time, by these and earlier measurements: `fercore plan --budget 30m`.",
+            "",
+            _made("the executed notebooks, book/records/costs.csv", costs.table()),
             "",
         ]
     )

@@ -8,10 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 
-from fercore import claims, published, records
+from fercore import claims, experiments, pages, published, records
 from fercore.data import catalogue
 from fercore.paths import ROOT, reference_records
 from fercore.recipe import Recipe
@@ -65,9 +66,13 @@ def test_a_claim_says_what_and_where(claim: claims.Claim) -> None:
     assert claim.verdict in claims.VERDICTS
     assert 10 < len(claim.title) < 90 and not claim.title.endswith(".")
     assert re.fullmatch(rf"{claim.paper}/(method|training|ablations|figures)\.ipynb", claim.notebook)
-    folder = ROOT / "notebooks" / claim.paper
-    if (folder / "figures.ipynb").is_file():  # a paper that is complete has the notebook of each of its claims
-        assert (ROOT / "notebooks" / claim.notebook).is_file()
+    source = ROOT / "notebooks" / claim.notebook
+    if (source.parent / "figures.ipynb").is_file():  # a paper that is complete has the notebook of each of its claims
+        assert source.is_file()
+    if claim.records:
+        assert source.is_file() and claim.cell, "what a record says of a claim is shown on a page"
+    if claim.cell:
+        assert claim.cell in {cell.id for cell in nbformat.read(source, as_version=4).cells}
     wanted = {"table": r"Table \d", "figure": r"Fig\. \d+", "number": r"[a-z].*"}[claim.kind]
     assert re.fullmatch(wanted, claim.name)
     if claim.kind == "number":
@@ -191,7 +196,7 @@ def test_a_recall_gets_its_interval_from_the_confusion_matrix() -> None:
     ],
 )  # fmt: skip
 def test_agreement(printed: str, value: float, low: float, high: float, tolerance: str, expected: bool | None) -> None:
-    real = claims.Measured(value, low, high, "quick", 1, 1, ("a",), "")
+    real = claims.Measured(value, low, high, "quick", 1, 1, ("a",), "", ())
     assert claims._agree(printed, real, tolerance) is expected
 
 
@@ -205,3 +210,26 @@ def test_ledger_has_one_row_a_claim() -> None:
     without = rows[rows["record"] == ""]
     assert without[["real value", "twin value"]].isna().all(axis=None)
     assert set(without["verdict"]) <= {"not run", "data not at hand"}
+
+
+def test_every_record_that_the_ledger_shows_can_be_followed() -> None:
+    page = pages.ledger_page()
+    for row in claims.ledger_rows().to_dict("records"):
+        line = next(line for line in page.splitlines() if f"**{row['claim']}**<br>{row['title']}" in line)
+        for name in filter(None, row["record"].split(", ")):
+            assert f"/book/records/{name}" in line and (reference_records() / name / "record.json").is_file()
+            assert f"{row['notebook'].removesuffix('.ipynb')}.html#{row['cell']}" in line
+        assert ("not written yet" in line) != (ROOT / "notebooks" / row["notebook"]).is_file()
+        assert row["command"] in line
+    assert "a download=" in page, "the ledger as CSV"
+
+
+def test_a_stale_record_is_marked_in_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = {run.name: run for run in records.find()}
+    for stale in (True, False):
+        monkeypatch.setattr(experiments, "stale", lambda run, stale=stale: stale)
+        rows = claims.ledger_rows().query("record != ''")
+        assert all(row["stale"] == (row["record"] if stale else "") for row in rows.to_dict("records"))
+        lines = [line for line in pages.ledger_page().splitlines() if any(name in line for name in runs)]
+        assert len(lines) == len(rows) and all(("**stale**" in line) == stale for line in lines)
+        assert [claim.verdict for claim in claims.load()] == [claim.verdict for claim in CLAIMS], "it still counts"

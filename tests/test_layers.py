@@ -12,11 +12,11 @@ from fercore.provenance import imported_modules
 
 ORDER = (
     *("errors", "paths", "provenance", "progress"),
-    *("recipe", "layers", "losses", "backbones", "heads", "data", "weights"),
+    *("recipe", "clustering", "layers", "losses", "backbones", "heads", "data", "weights"),
     *("papers", "train", "evaluate"),
-    *("records", "published", "audit", "claims", "figures", "figures_data", "figures_audit"),
-    *("experiments", "compare", "blind"),
-    *("execute", "notebook", "predict", "pages", "cards", "book", "cli"),
+    *("records", "published", "audit", "figures", "figures_data", "figures_audit"),
+    *("experiments", "claims", "compare", "blind"),
+    *("execute", "made", "notebook", "predict", "costs", "pages", "cards", "book", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""
 HEAVY = {"matplotlib", "seaborn", "IPython", "papermill", "nbformat", "jupyter_client", "typer", "snakemake"}

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from fercore import figures, notebook, published
+from fercore import experiments, figures, made, notebook, provenance, published, records
 from fercore.errors import ParameterError
 
 matplotlib.use("Agg")
@@ -212,7 +212,7 @@ def test_points_on_an_image() -> None:
 
 def test_csv_link_holds_the_table() -> None:
     table = pd.DataFrame({"name": ['ü, "x"', "b"], "value": [0.125, 2.0]})
-    link = notebook.csv_link(table, "a&b.csv")
+    link = made.csv_link(table, "a&b.csv")
     assert 'download="a&amp;b.csv"' in link and "http" not in link
     data = re.search(r"base64,([^\"]+)", link)[1]
     pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(base64.b64decode(data))), table)
@@ -228,4 +228,67 @@ def test_labels_of_runs() -> None:
     assert "say nothing about the method" in notebook.what_this_run_is("smoke").data
     assert "say nothing" not in notebook.what_this_run_is("quick").data
     assert "get FER2013" in notebook.how_to_get("ferplus").data
-    assert "No record yet" in notebook.how_made([]).data and notebook.accuracy_table([]).empty
+    assert notebook.accuracy_table([]).empty
+
+
+# --- how was this made? -----------------------------------------------------------------------------------
+
+GRID = "figures.image_grid(np.zeros((2, 2, 4, 4, 3), np.uint8), ['a', 'b'], ['x', 'y'])"
+DRAWN = {
+    f"figure = {GRID}": "row,column,height,width,mean",
+    "def draw():\n    return " + GRID + "\nfigure = draw()": "row,column,height,width,mean",
+    "axes = figures.lines(np.arange(3), {'loss': np.arange(3)}, 'epoch', '')\naxes.set_ylim(0, 9);": "epoch,loss",
+    "axes = figures.confusion_matrix(np.eye(2), ['a', 'b'])": "true,a,b",
+    "axes = figures.intervals([('all', 'LAN', 80.0, 78.0, 82.0)])": "group,method,value,low,high,published",
+    "figure = figures.maps([np.zeros((1, 2))], ['m'])": "map,row,column,value",
+    "axes = figures.heat(pd.DataFrame({'x': [1.0]}, index=['a']), 'column', 'row', '')": "row,x",
+    "axes = figures.counts({'train': {'fear': 2}})": "class,train",
+    "figure = figures.scatter_on_image(np.zeros((8, 8, 3)), np.ones((2, 2)))": "point,x,y,visible",
+    "pd.DataFrame({'n': [1]}, index=pd.Index(['a'], name='class'))": "class,n",
+    "notebook.show(pd.DataFrame({'n': [1]}), 'A table.')": "n",
+}
+IMPORTS = "import numpy as np, pandas as pd\nfrom fercore import figures, notebook, records"
+
+
+def shown_after(shell_run: Callable[..., None], *sources: str) -> list[str]:
+    """The drop-downs and marks that cells show, as HTML; parameters are checked, and the watch begins, before them."""
+    shell_run(PARAMETERS, "# Parameters\nepochs = 3\n", IMPORTS)
+    shell = InteractiveShell.instance()
+    found: list[str] = []
+    shell.display_pub.publish = lambda data, **_: found.append(data.get("text/html", ""))
+    for source in sources:
+        shell.run_cell(source, store_history=True).raise_error()
+    return found
+
+
+@pytest.mark.parametrize("source", DRAWN)
+def test_every_figure_and_table_is_followed_by_one_drop_down(source: str, run: Callable[..., None]) -> None:
+    (text,) = shown_after(run, source)
+    assert text.startswith('<details class="made">') and "\n" not in text, "one line: Markdown takes it as HTML"
+    assert "-p preset smoke -p epochs 3 -p rate 0.1" in text and "epochs 3, rate 0.1" in text
+    assert provenance.commit()["id"][:10] in text and "none prepared" in text
+    numbers = base64.b64decode(re.search(r"base64,([^\"]+)", text)[1]).decode()
+    assert numbers.splitlines()[0] == DRAWN[source] and len(numbers.splitlines()) > 1
+
+
+def test_other_cells_are_followed_by_nothing(run: Callable[..., None]) -> None:
+    sources = ["x = 1", "print('words')", "notebook.note('remark')", "%who_ls", "table = pd.DataFrame({'n': [1]})", ""]
+    assert [text for text in shown_after(run, *sources) if "details" in text] == []
+
+
+def test_a_drop_down_names_records_and_files_and_marks_what_is_stale(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = "notebook.works_on('fercore/published')\nfound = records.find(method='lan', dataset='ferplus')"
+    table = "notebook.show(notebook.accuracy_table(found))"
+    (record,) = records.find(method="lan", dataset="ferplus")
+    for code, stale in (("another", True), (record.code, False)):
+        monkeypatch.setattr(experiments, "code_of", lambda paper, code=code: code)
+        *marks, text = shown_after(run, prepare, table)
+        assert f"Record {record.name}" in text and "<code>fercore/published</code>, hash" in text
+        assert [record.name in mark and "Stale" in mark for mark in marks] == [True] * stale
+
+
+def test_numbers_for_the_text() -> None:
+    assert notebook.printed("lan", "T3", "LAN") == "88.45 %"
+    assert notebook.printed("lan", "text", "LAN over RAN", "> 30", "Pose-FERPlus") == "4.95 points"

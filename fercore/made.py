@@ -1,0 +1,209 @@
+"""How was this made? One drop-down below every figure and table, which nobody has to write.
+
+:func:`watch` is called once a notebook, by ``notebook.check_parameters``. From then
+on a cell that shows a figure or a table is followed by a drop-down: parameters,
+commit, data, the records that the cell names, the command that executes the page
+again, and the numbers as CSV. A record that other code has made is marked above it.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import hashlib
+import html
+import importlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML, display
+from matplotlib.artist import Artist
+
+from fercore import paths, provenance
+from fercore.data.prepared import Prepared
+from fercore.records import Record
+
+KEY = "fercore"
+"""Name of our entry in the metadata of an output."""
+
+
+class Table(HTML):
+    """A table as HTML that remembers its numbers (a DataFrame)."""
+
+    def __init__(self, data: str, numbers: pd.DataFrame) -> None:
+        super().__init__(data)
+        self.numbers = numbers
+
+
+class Watch:
+    """Follows the cells of one notebook: its parameters, the commit, and files that it says it works on."""
+
+    def __init__(self, shell: Any, parameters: Mapping[str, Any]) -> None:
+        self.shell, self.parameters, self.commit = shell, dict(parameters), commit_text(provenance.commit())
+        self.files: dict[str, str] = {}
+
+    def after(self, result: Any) -> None:
+        """IPython calls this when a cell has run; shows the drop-down where the cell shows a figure or a table."""
+        if not result.success:
+            return
+        read, assigned = self._values(result.info.raw_cell)
+        figures = [value.figure for value in assigned if isinstance(value, Artist)]
+        tables = [value for value in [result.result] if isinstance(value, Table | pd.DataFrame)]
+        if not figures and not tables:
+            return
+        shown = (tables or figures)[-1]
+        numbers = shown if isinstance(shown, pd.DataFrame) else getattr(shown, "numbers", None)
+        found = {record.name: record for value in [*read, *assigned] for record in records_in(value)}
+        origins = {name: {"paper": r.recipe["paper"], "code": r.code} for name, r in found.items()}
+        if mark := stale_mark(origins):
+            display(HTML(mark), metadata={KEY: {}})
+        made = details(self._lines(), numbers, "".join(map(record_html, found.values())))
+        display(HTML(made), metadata={KEY: {"records": origins}})
+
+    def _values(self, source: str) -> tuple[list[Any], list[Any]]:
+        """Values of the names that a cell reads, and of those that it assigns."""
+        names = [n for n in ast.walk(ast.parse(self.shell.transform_cell(source))) if isinstance(n, ast.Name)]
+        space = self.shell.user_ns
+        kinds = (ast.Load, ast.Store)
+        return tuple([space[n.id] for n in names if isinstance(n.ctx, kind) and n.id in space] for kind in kinds)
+
+    def _lines(self) -> dict[str, str]:
+        page = os.environ.get("FERCORE_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME") or "notebook.ipynb"
+        options = "".join(f" -p {name} {_word(value)}" for name, value in self.parameters.items())
+        prepared = {v.hash: v for v in self.shell.user_ns.values() if isinstance(v, Prepared)}
+        data = [f"{html.escape(v.card['title'])}, hash <code>{v.hash}</code>" for v in prepared.values()]
+        data += [f"<code>{name}</code>, hash <code>{digest}</code>" for name, digest in self.files.items()]
+        return {
+            "command": f"<code>{html.escape(f'papermill {page} out.ipynb{options}')}</code>",
+            "parameters": pairs(self.parameters),
+            "commit": self.commit,
+            "data": "; ".join(data) or "none prepared: what the page shows is made by the code of this commit",
+        }
+
+
+def watch(shell: Any, parameters: Mapping[str, Any]) -> None:
+    """Put a drop-down below every figure and table from the next cell on; a second call replaces the first."""
+    for former in _watches(shell):
+        shell.events.unregister("post_run_cell", former.after)
+    shell.events.register("post_run_cell", Watch(shell, parameters).after)
+
+
+def works_on(shell: Any, names: Iterable[str]) -> None:
+    """Tell the watch of files or folders, by their paths in the checkout, that the page works on besides data sets."""
+    for current in _watches(shell):
+        current.files |= {name: files_hash(paths.ROOT / name) for name in names}
+
+
+def _watches(shell: Any) -> list[Watch]:
+    owners = [getattr(callback, "__self__", None) for callback in shell.events.callbacks["post_run_cell"]]
+    return [owner for owner in owners if isinstance(owner, Watch)]
+
+
+def files_hash(path: Path) -> str:
+    """One hash over a file, or over the names and contents of a folder's CSV files: 16 hexadecimal digits."""
+    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+    return hashlib.sha256("".join(f"{f.name} {provenance.file_hash(f)}\n" for f in files).encode()).hexdigest()[:16]
+
+
+def records_in(value: Any) -> Iterator[Record]:
+    """A record, or those in a list or dictionary."""
+    if isinstance(value, Record):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        yield from (r for r in (value.values() if isinstance(value, Mapping) else value) if isinstance(r, Record))
+
+
+# ---- the drop-down -------------------------------------------------------------------------------------------------
+
+
+def details(lines: Mapping[str, str], numbers: pd.DataFrame | None = None, more: str = "") -> str:
+    """The drop-down as one line of HTML: names and what stands beside them (HTML), the numbers as CSV, ``more``."""
+    rows = dict(lines) | ({} if numbers is None else {"numbers": csv_link(numbers)})
+    listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows.items())
+    return f'<details class="made"><summary>How was this made?</summary><dl>{listed}</dl>{more}</details>'
+
+
+def record_html(record: Record) -> str:
+    """What a record says of itself: command, data, code, time, memory, versions, parameters."""
+    r = record
+    lines = {
+        "command": f"<code>{html.escape(r.command)}</code>",
+        "data": f"{html.escape(r.data.title)}, hash <code>{r.data.hash}</code>, images {pairs(r.data.images)}",
+        "code": f"hash <code>{r.code}</code>, commit {commit_text(r.commit)}",
+        "time": f"{r.seconds / 60:.1f} minutes on {r.machine['cores']} cores ({r.machine['gpu']} GPU), "
+        f"peak memory {r.peak_memory / 2**20:.0f} MiB, {r.started}",
+        "versions": pairs(r.versions),
+        "parameters": pairs(r.recipe),
+    }
+    rows = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines.items())
+    return f"<p><b>Record {html.escape(r.name)}</b></p><dl>{rows}</dl>"
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Names and values in a row, as HTML."""
+    return html.escape(", ".join(f"{name} {value}" for name, value in values.items()))
+
+
+def commit_text(commit: Mapping[str, Any]) -> str:
+    """A commit as it is written in a drop-down, with the remark that files were edited since."""
+    edits = ", with edits that are not committed" if commit.get("dirty") else ""
+    return f"<code>{str(commit.get('id'))[:10]}</code>{edits}"
+
+
+def csv_link(table: pd.DataFrame, name: str = "numbers.csv", text: str = "These numbers as CSV") -> str:
+    """A link that holds a table as CSV, so that it works in a book without a network; an index with names is kept."""
+    data = base64.b64encode(table.to_csv(index=not isinstance(table.index, pd.RangeIndex)).encode()).decode()
+    return f'<a download="{html.escape(name)}" href="data:text/csv;base64,{data}">{html.escape(text)}</a>'
+
+
+def _word(value: Any) -> str:
+    text = str(value)
+    return f'"{text}"' if not text or set(text) & set(" []{}'") else text
+
+
+# ---- stale records -------------------------------------------------------------------------------------------------
+
+
+def _code_of(paper: str) -> str:
+    """Hash of the code that trains a paper now.
+
+    Imported by name: a page that shows no record does not run again because training code was edited.
+    """
+    return importlib.import_module("fercore.experiments").code_of(paper)
+
+
+def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
+    """A warning that names the records which other code has made than what stands here now; "" if there are none.
+
+    ``origins``: name of a record -> its paper and the hash of its code.
+    """
+    names = [name for name, origin in origins.items() if origin["code"] != _code_of(origin["paper"])]
+    if not names:
+        return ""
+    listed = ", ".join(f"<code>{html.escape(name)}</code>" for name in names)
+    return f'<p class="stale"><b>Stale:</b> other code has made {listed} than what stands here now.</p>'
+
+
+# ---- in the book ---------------------------------------------------------------------------------------------------
+
+
+def settle(cells: Iterable[Any]) -> Iterator[Any]:
+    """The cells of an executed notebook for the book: each drop-down in a cell of its own below, named by its cell.
+
+    Within the cell of a figure it would be drawn as a second figure. What is
+    stale is judged anew, because code may have been edited since the execution.
+    """
+    import nbformat
+
+    for cell in cells:
+        yield cell
+        own = [output for output in cell.get("outputs", []) if KEY in output.get("metadata", {})]
+        for output in own:
+            cell.outputs.remove(output)
+            if (origins := output.metadata[KEY].get("records")) is not None:
+                text = output.data["text/html"].replace("<details ", f'<details id="{cell.id}" ', 1)
+                below = nbformat.v4.new_markdown_cell(stale_mark(origins) + text, id=f"{cell.id}-made")
+                yield below
