@@ -39,6 +39,9 @@ from fercore.paths import records_root
 from fercore.recipe import Recipe, unknown
 from fercore.train import fit, load_weights, predict, save_weights, to_predict
 
+SHOWN = 70
+"""Test images whose maps a record keeps: in the KDEF twin, all views of one person."""
+
 
 def papers() -> tuple[str, ...]:
     """Papers that can be trained: modules of ``fercore.papers`` with recipe, model, criterion, refresh, backbone_stage.
@@ -129,6 +132,7 @@ def _train(recipe: Recipe, data: Prepared, others: Mapping[str, Prepared], key: 
     # An interrupted run is counted by its epochs, which the history holds whole.
     seconds = max(time.perf_counter() - clock, _seconds(history))
     metrics, arrays = test(recipe, network, data, parts)
+    arrays |= _maps(recipe, module, network, data, parts["test"])
     if recipe.also_on:
         metrics[f"on_{recipe.also_on}"] = _test_elsewhere(recipe, module, network, data, others[recipe.also_on])
     record = records.Record(
@@ -264,6 +268,22 @@ def test(
     if subjects is not None:
         arrays["subjects"] = subjects.astype(str)
     return metrics, arrays
+
+
+def _maps(
+    recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What the paper's figures draw over pictures, for the first test images; of rendered people only.
+
+    ``map_rows`` are their rows in the manifest; the pictures can be rendered again.
+    """
+    if catalogue.entry(data.name).real or not hasattr(module, "maps"):
+        return {}
+    rows, device = rows[:SHOWN], next(network.parameters()).device
+    (batch,) = to_predict(recipe, data, rows, device)
+    with torch.no_grad():
+        found = module.maps(network, batch["images"])
+    return {"map_rows": rows} | {f"map_{name}": value.cpu().numpy().astype(np.float16) for name, value in found.items()}
 
 
 def _test_elsewhere(

@@ -40,7 +40,7 @@ class Batches:
     """The rows of one split as batches on the device: ``{"images", "labels", "rows"}``.
 
     images (B, 3, S, S) float, normalised, channels last; labels, rows (B,)
-    int64; with ``targets="votes"`` also targets (B, classes) float.
+    int64; with ``targets="votes"`` also targets (B, classes) float; yaw (B,) degrees where the data set knows it.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class Batches:
         self.truth = {"labels": torch.from_numpy(data.labels())}
         if targets == "votes":
             self.truth["targets"] = torch.from_numpy(data.votes())
+        if "yaw" in data.manifest and data.manifest["yaw"].notna().all():
+            self.truth["yaw"] = torch.from_numpy(data.manifest["yaw"].to_numpy(np.float32))
 
     @property
     def labels(self) -> Tensor:

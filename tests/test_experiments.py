@@ -13,7 +13,7 @@ from tiny import CLASSES, manifest, write_prepared
 from fercore import experiments, train
 from fercore.data import catalogue, protocols
 from fercore.errors import ParameterError
-from fercore.papers import lan
+from fercore.papers import baselines, lan
 
 SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "epochs": 1, "backbone_epochs": 2, "method": "resnet18"}
 ORDERS = {"kdef-twin": CLASSES, "rafdb-twin": CLASSES, "sfew-twin": CLASSES[::-1], "affectnet-twin": ("fear", "anger")}
@@ -102,6 +102,24 @@ def test_a_test_on_another_set_counts_classes_by_name() -> None:
     right = (names == other.manifest["expression"].to_numpy()[rows]).mean()
     assert numbers["images"] == len(rows) and numbers["accuracy"] == pytest.approx(right)
     assert set(numbers["recall"]) == set(CLASSES)
+
+
+def test_maps_are_kept_of_rendered_people_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = run(method="lan", cluster_sample=16).arrays()
+    tested = experiments.parts_of(lan.recipe("smoke", **SMALL), catalogue.prepare("kdef-twin"))["test"]
+    assert np.array_equal(arrays["map_rows"], tested[: experiments.SHOWN])
+    assert arrays["map_cam"].shape == arrays["map_attention"].shape == (len(tested), 2, 2)
+    entry = catalogue.DATASETS["kdef-twin"]
+    monkeypatch.setitem(catalogue.DATASETS, "kdef-twin", entry._replace(real=True))
+    assert not [name for name in run(seed=1).arrays() if name.startswith("map_")]
+
+
+def test_a_baseline_is_trained_like_a_paper() -> None:
+    recipe = baselines.recipe("smoke", "kdef-twin", **SMALL)
+    record = experiments.run(recipe)
+    assert record.name.startswith("baselines-resnet18-kdef-twin-smoke") and "baselines" in experiments.papers()
+    assert record.weights["backbone"] == run().weights["backbone"], "LAN's baseline has the same first stage"
+    assert record.metrics["test"] == run().metrics["test"]
 
 
 def test_sets_without_a_class_in_common_are_refused() -> None:

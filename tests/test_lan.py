@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from fercore.backbones.resnet import resnet18
 from fercore.errors import ParameterError
 from fercore.papers import lan
-from fercore.papers.baselines import CrossEntropy
+from fercore.papers.baselines import CrossEntropy, class_activation
 
 B, C, H, W = 3, 5, 2, 4
 
@@ -184,6 +184,80 @@ def test_guidance_labels_by_loop(clusters: int) -> None:
         distances = [float((new[b, :, h, w] - centre).square().sum()) for centre in centres]
         smallest = min(reversed(range(clusters)), key=guidance.counts[h * W + w].tolist().__getitem__)
         assert labels[b, h, w] == float(distances.index(min(distances)) == smallest)
+
+
+@pytest.mark.parametrize("clusters", [2, 3])
+def test_weighted_guidance_by_loop(clusters: int) -> None:
+    guidance = fitted(blobs(), clusters)
+    guidance.source = "weighted"
+    new = maps(6, seed=5)
+    labels = guidance(new)
+    for b, h, w in np.ndindex(6, H, W):
+        centres = guidance.centres[h * W + w]
+        near = [1 / float((new[b, :, h, w] - centre).square().sum()) for centre in centres]
+        smallest = min(reversed(range(clusters)), key=guidance.counts[h * W + w].tolist().__getitem__)
+        assert labels[b, h, w].item() == pytest.approx(near[smallest] / sum(near), rel=1e-3)
+    at_a_centre = guidance.centres[:, 0].T.reshape(1, C, H, W)
+    hit = (guidance.attentive() == 0).float().reshape(1, H, W)
+    torch.testing.assert_close(guidance(at_a_centre), hit, atol=1e-4, rtol=0)
+
+
+def test_the_larger_cluster_may_be_attended() -> None:
+    guidance = fitted(blobs(shares=(0.2, 0.3, 0.5)), 3)
+    new = maps(6, seed=5)
+    guidance.attended = "larger"
+    assert torch.equal(guidance.attentive(), guidance.counts.argmax(1))
+    two = fitted(blobs())
+    labels = two(new)
+    two.attended = "larger"
+    assert torch.equal(two(new), 1 - labels), "with two clusters the labels are turned round"
+
+
+def test_guidance_by_chance_is_fixed_for_an_image_and_as_frequent_as_the_clusters() -> None:
+    guidance = fitted(blobs())
+    guidance.source = "random"
+    rows = torch.arange(3000)
+    labels = guidance(maps(3000), {"rows": rows})
+    assert torch.equal(labels[17:20], guidance(maps(3, seed=9), {"rows": rows[17:20]})), "whatever the features are"
+    share = guidance.counts.min(1).values / guidance.counts.sum(1)
+    assert (labels.flatten(1).mean(0) - share).abs().max() < 0.04
+    with pytest.raises(ParameterError, match="needs the batch's 'rows'"):
+        guidance(maps())
+
+
+def test_guidance_by_yaw_marks_turned_faces() -> None:
+    guidance = lan.GuidanceMap(H * W, C, source="yaw")
+    labels = guidance(maps(4), {"yaw": torch.tensor([-45.0, 30.0, 31.0, 0.0])})
+    assert labels.shape == (4, H, W) and labels.flatten(1).mean(1).tolist() == [1, 0, 1, 0]
+    with pytest.raises(ParameterError, match=r"needs the batch's 'yaw'.*\n.*twin"):
+        guidance(maps(4), {"rows": torch.arange(4)})
+
+
+def test_class_activation_by_loop_and_its_mean_is_the_logit() -> None:
+    feature_map, weights = maps(), torch.randn(B, C)
+    found = class_activation(feature_map, weights)
+    for b, h, w in np.ndindex(B, H, W):
+        assert found[b, h, w].item() == pytest.approx(
+            sum(float(weights[b, c] * feature_map[b, c, h, w]) for c in range(C)), rel=1e-4, abs=1e-5
+        )
+    torch.testing.assert_close(found.mean((1, 2)), (feature_map.mean((2, 3)) * weights).sum(1))
+
+
+@pytest.mark.parametrize("fusion", ["add", "mean", "concat"])
+def test_maps_of_figures_add_up_to_the_logit(fusion: str) -> None:
+    network = lan.model(lan.recipe("smoke", fusion=fusion), 7).eval()
+    images = torch.randn(2, 3, 32, 32)
+    found, output = lan.maps(network, images), network(images)
+    assert set(found) == {"attention", "cam_o", "cam_a", "cam"}
+    assert torch.equal(found["attention"], output.attention)
+    top = output.logits.max(1)
+    bias = network.classifier.bias[top.indices]
+    torch.testing.assert_close(found["cam"].mean((1, 2)) + bias, top.values)
+    torch.testing.assert_close(found["cam_o"] + found["cam_a"], found["cam"])
+    plain = lan.model(lan.recipe("smoke", method="resnet18"), 7).eval()
+    (cam,) = lan.maps(plain, images).values()
+    top = plain(images).logits.max(1)
+    torch.testing.assert_close(cam.mean((1, 2)) + plain.classifier.bias[top.indices], top.values)
 
 
 def peak_memory(work: Callable[[], object]) -> float:
@@ -393,7 +467,7 @@ def test_methods_share_their_first_stage() -> None:
     ("arguments", "changes", "message"),
     [
         (("smok",), {}, r"no preset 'smok'.*did you mean 'smoke'"),
-        (("smoke", "ferplu"), {}, r"no data set for LAN 'ferplu'.*did you mean 'ferplus'"),
+        (("smoke", "ferplu"), {}, r"no data set to train on 'ferplu'.*did you mean 'ferplus'"),
         ((), {"alhpa": 1}, r"no parameter 'alhpa'.*did you mean 'alpha'"),
         ((), {"alpha": -1}, r"'alpha' = -1"),
         ((), {"alpha": float("nan")}, "'alpha' = nan"),

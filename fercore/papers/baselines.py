@@ -1,15 +1,23 @@
-"""Baselines that more than one paper compares with: a trunk, pooling, one linear layer."""
+"""Baselines that more than one paper compares with: a trunk, pooling, one linear layer; and their recipes.
+
+A baseline can be trained like a paper (``fercore train baselines``). Papers whose method starts from a trained trunk
+share its two stages: the fields of :class:`StagedRecipe`, the settings of :func:`settings`, :func:`first_stage`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fercore.backbones.resnet import ResNet18, resnet18
-from fercore.recipe import Recipe
+from fercore.errors import ParameterError
+from fercore.recipe import Count, Fraction, Recipe, build, check_preset, unknown
+
+# --- models and losses ---------------------------------------------------------------------------------
 
 
 class Output(NamedTuple):
@@ -52,6 +60,142 @@ class CrossEntropy(nn.Module):
         return {"cross_entropy": loss}
 
 
+def class_activation(feature_map: Tensor, weights: Tensor) -> Tensor:
+    """Class activation map: ``M_c(x, y) = sum_k w_k^c f_k(x, y)``, what each place adds to the logit of class c.
+
+    feature_map (B, C, H, W), weights (B, C), the classifier's for one class an
+    image -> (B, H, W). Its mean over the places is the logit without the bias.
+    Source: Zhou et al., "Learning Deep Features for Discriminative Localization" (2016).
+    """
+    return (feature_map * weights[:, :, None, None]).sum(1)
+
+
+def maps(network: ResNet18Classifier, images: Tensor) -> dict[str, Tensor]:
+    """Maps that figures show: ``cam`` (B, H, W), the class activation map of the class that is answered."""
+    output = network(images)
+    return {"cam": class_activation(output.feature_map, network.classifier.weight[output.logits.argmax(1)])}
+
+
+# --- recipes -------------------------------------------------------------------------------------------
+
+
+class StagedRecipe(Recipe):
+    """A run in two stages: a plain classifier for ``backbone_epochs``, then the method from its weights."""
+
+    backbone_epochs: Count = 1
+    backbone_learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    backbone_small_epochs: Count = 0
+    backbone_final_rate: Fraction = 0.0
+
+
+class BaselineRecipe(StagedRecipe):
+    """A baseline's run. Its second stage goes on as the first one, at a lower rate."""
+
+    method: Literal["resnet18"] = "resnet18"
+
+
+PROTOCOLS = {
+    "kdef-twin": "lan-kdef-10fold",
+    "ferplus": "ferplus-official",
+    "bu3dfe-twin": "phanet-bu3dfe-9pan",
+    "multipie-twin": "pata-multipie-s1",
+    **dict.fromkeys(("rafdb-twin", "ferplus-twin", "affectnet-twin", "sfew-twin"), "official"),
+}
+"""The usual split of each data set."""
+_SIZES = {
+    "smoke": {
+        "images": 512, "image_size": 32, "width": 8, "stem": "small", "last_stride": 1,
+        "backbone_epochs": 1, "epochs": 1, "batch_size": 32, "backbone_learning_rate": 0.05, "learning_rate": 0.02,
+    },
+    "quick": {
+        "image_size": 48, "width": 24, "stem": "small", "last_stride": 1, "backbone_epochs": 12, "epochs": 6,
+        "backbone_small_epochs": 6, "batch_size": 64, "backbone_learning_rate": 0.1, "learning_rate": 0.03,
+        "label_smoothing": 0.1, "average": 0.998,
+    },
+    "paper": {
+        "image_size": 224, "width": 64, "backbone_epochs": 20, "epochs": 20, "batch_size": 64,
+        "backbone_learning_rate": 0.1, "learning_rate": 0.1,
+    },
+}  # fmt: skip
+
+# A twin has a fraction of FERPlus's images, finer differences and stronger lights; on so few steps plain SGD hardly
+# leaves chance.
+_TWIN = {
+    "optimiser": "adamw", "weight_decay": 0.05, "backbone_learning_rate": 2e-3, "learning_rate": 7e-4,
+    "batch_size": 32, "average": 0.99, "backbone_epochs": 14, "epochs": 6, "backbone_small_epochs": 0,
+    "standardise": True, "backbone_final_rate": 0.2,
+    "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15, "erase": 0.0,
+}  # fmt: skip
+_CHANGES = {
+    ("quick", "ferplus"): {
+        "targets": "votes", "label_smoothing": 0.0, "mirror": True, "backbone_epochs": 13,
+        "backbone_small_epochs": 10, "backbone_final_rate": 0.4, "learning_rate": 0.04, "epochs": 4,
+        "rotation": 6.0, "zoom": 0.1, "shift": 0.05, "contrast": 0.2, "erase": 0.0,
+    },
+    **{("quick", name): _TWIN for name in PROTOCOLS if name.endswith("-twin")},
+    ("quick", "bu3dfe-twin"): _TWIN | {"backbone_epochs": 6, "epochs": 2},  # four times the images of the others
+}  # fmt: skip
+
+
+def settings(preset: str, dataset: str, changes: Mapping[str, object]) -> dict[str, Any]:
+    """What all staged recipes share at a preset on a data set; names of data sets are checked, ``changes`` too."""
+    check_preset(preset)
+    for name in filter(None, (dataset, changes.get("pretraining"), changes.get("also_on"))):
+        if name not in PROTOCOLS:
+            raise ParameterError(unknown("data set to train on", str(name), PROTOCOLS))
+    values = {"preset": preset, "dataset": dataset, "protocol": PROTOCOLS[dataset]}
+    return values | _SIZES[preset] | _CHANGES.get((preset, dataset), {})
+
+
+def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object) -> BaselineRecipe:
+    """The parameters of one baseline run. Any field can be changed by name."""
+    return build(BaselineRecipe, {"paper": "baselines", **settings(preset, dataset, changes), **changes})
+
+
+def first_stage(recipe: StagedRecipe, **own: object) -> Any:
+    """The run whose weights the methods start from: plain ResNet-18, ``backbone_epochs`` long.
+
+    Fields that it does not depend on, and the paper's ``own``, are set to their
+    defaults, so that all runs which share it find the same one. With
+    ``pretraining`` it sees that data set, all of it.
+    """
+    fields = type(recipe).model_fields
+    same = ("pretraining", "also_on", "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate")
+    elsewhere: dict[str, object] = {}
+    if recipe.pretraining:
+        protocol = PROTOCOLS[recipe.pretraining]
+        elsewhere = {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
+    changes = {name: fields[name].default for name in same} | {
+        "method": "resnet18",
+        "epochs": recipe.backbone_epochs,
+        "learning_rate": recipe.backbone_learning_rate,
+        "small_epochs": recipe.backbone_small_epochs,
+        "final_rate": recipe.backbone_final_rate,
+        "backbone_epochs": 0,
+    }
+    return recipe.but(**(changes | elsewhere | own))
+
+
+def backbone_stage(recipe: BaselineRecipe) -> BaselineRecipe:
+    """See :func:`first_stage`."""
+    return first_stage(recipe)
+
+
 def trunk(recipe: Recipe) -> ResNet18:
     """The ResNet-18 that a recipe describes."""
     return resnet18(recipe.width, recipe.stem, recipe.last_stride)
+
+
+def model(recipe: Recipe, classes: int) -> ResNet18Classifier:
+    """The network that a recipe describes, freshly initialised."""
+    return ResNet18Classifier(trunk(recipe), classes)
+
+
+def criterion(recipe: Recipe, network: nn.Module) -> CrossEntropy:
+    """The loss that a recipe describes."""
+    return CrossEntropy(recipe.label_smoothing)
+
+
+def refresh(*_: object) -> bool:
+    """A baseline computes nothing from the whole training set."""
+    return False

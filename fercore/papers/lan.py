@@ -19,9 +19,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fercore.backbones.resnet import ResNet18
+from fercore.clustering import head, kmeans, lloyd_step, squared_distances
 from fercore.errors import ParameterError
-from fercore.papers.baselines import CrossEntropy, ResNet18Classifier, trunk
-from fercore.recipe import Count, Fraction, Positive, Recipe, build, check_preset, unknown
+from fercore.papers import baselines
+from fercore.papers.baselines import (
+    CrossEntropy,
+    ResNet18Classifier,
+    StagedRecipe,
+    class_activation,
+    first_stage,
+    settings,
+    trunk,
+)
+from fercore.recipe import Count, Positive, build, unknown
 
 # --- Section III-B: local attention module -------------------------------------------------------------
 
@@ -106,15 +116,35 @@ class LAN(nn.Module):
 # --- Section III-C: guidance map annotation ------------------------------------------------------------
 
 
+Guidance = Literal["clusters", "weighted", "random", "yaw"]
+TURNED = 30.0
+"""Degrees of yaw beyond which a face counts as turned, for the control that knows the true yaw."""
+
+
 class GuidanceMap(nn.Module):
     """Per-position clusters of the training set, and the labels that they give to new features.
 
     ``centres`` (P, K, C) and ``counts`` (P, K) are buffers, so that they travel
-    in the checkpoint.
+    in the checkpoint. ``source`` says where labels come from: the nearest
+    centre (``clusters``, the paper's), the share of the attentive centre in the
+    inverse squared distances (``weighted``), or one of two controls: labels by
+    chance, fixed for each image and as frequent as the clusters' (``random``),
+    or whether the face is turned by more than 30 degrees (``yaw``).
+
+    # Paper unclear: labels are called 1 where the nearest centre is the
+    # attentive one, which we follow; ``weighted`` is the softer reading.
     """
 
-    def __init__(self, positions: int, channels: int, clusters: int = 2) -> None:
+    def __init__(
+        self,
+        positions: int,
+        channels: int,
+        clusters: int = 2,
+        source: Guidance = "clusters",
+        attended: Literal["smaller", "larger"] = "smaller",
+    ) -> None:
         super().__init__()
+        self.source, self.attended = source, attended
         self.register_buffer("centres", torch.zeros(positions, clusters, channels))
         self.register_buffer("counts", torch.zeros(positions, clusters))
 
@@ -122,18 +152,40 @@ class GuidanceMap(nn.Module):
         """LAN Eq. (4): the cluster with fewer samples is the attentive one; (P,) indices.
 
         ``pi_p^a = pi_p^1 if |pi_p^1| < |pi_p^2| else pi_p^2``. With more than
-        two clusters, the smallest.
+        two clusters, the smallest. ``attended="larger"`` turns it round.
         """
+        counts = self.counts if self.attended == "smaller" else -self.counts
         # Equal counts go to the last cluster, as the equation's "otherwise" does.
-        return self.counts.shape[1] - 1 - self.counts.flip(1).argmin(1)
+        return self.counts.shape[1] - 1 - counts.flip(1).argmin(1)
 
     @torch.no_grad()
-    def forward(self, feature_map: Tensor) -> Tensor:
-        """1 where the nearest centre is the attentive one: (B, C, H, W) -> (B, H, W) float."""
+    def forward(self, feature_map: Tensor, batch: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The labels, 1 where to attend: (B, C, H, W) -> (B, H, W) float.
+
+        ``batch`` holds ``rows`` (B,) for ``random`` and ``yaw`` (B,) degrees for ``yaw``.
+        """
+        grid = feature_map.shape[2:]
+        if self.source == "random":
+            return self._by_chance(_of(batch, "rows"), feature_map.device).unflatten(1, grid)
+        if self.source == "yaw":
+            turned = (_of(batch, "yaw").abs() > TURNED).to(feature_map)
+            return turned[:, None, None].expand(-1, *grid)
         points = feature_map.flatten(2).permute(2, 0, 1).float()  # (P, B, C)
-        nearest = squared_distances(points, self.centres).argmin(2)  # (P, B)
-        labels = (nearest == self.attentive()[:, None]).float()
-        return labels.T.unflatten(1, feature_map.shape[2:])
+        distances = squared_distances(points, self.centres)  # (P, B, K)
+        attentive = self.attentive()[:, None]  # (P, 1)
+        if self.source == "weighted":
+            near = 1 / (distances + points.square().sum(2, keepdim=True)).clamp(min=1e-6)
+            labels = near.gather(2, attentive[..., None].expand(-1, near.shape[1], 1)).squeeze(2) / near.sum(2)
+        else:
+            labels = (distances.argmin(2) == attentive).float()
+        return labels.T.unflatten(1, grid)
+
+    def _by_chance(self, rows: Tensor, device: torch.device) -> Tensor:
+        """(B, P) labels that depend on image and position alone, 1 as often as the attentive cluster is met."""
+        positions = len(self.counts)
+        share = self.counts.gather(1, self.attentive()[:, None]).squeeze(1) / self.counts.sum(1).clamp(min=1)
+        drawn = [torch.rand(positions, generator=torch.Generator().manual_seed(int(row))) for row in rows]
+        return (torch.stack(drawn).to(device) < share).float()
 
     @torch.no_grad()
     def fit(
@@ -159,7 +211,7 @@ class GuidanceMap(nn.Module):
         # Paper unclear: when features are clustered, and how often again. Here
         # it is after the backbone's own fine-tuning, then as the recipe says.
         """
-        first, whole = _head(stream(), sample)
+        first, whole = head(stream(), sample)
         points = first.flatten(2).permute(2, 0, 1).float().contiguous()  # (P, n, C)
         del first
         centres, counts = kmeans(points, self.centres.shape[1], generator=generator)
@@ -171,92 +223,12 @@ class GuidanceMap(nn.Module):
         self.counts.copy_(counts)
 
 
-def _head(batches: Iterable[Tensor], limit: int) -> tuple[Tensor, bool]:
-    """The first ``limit`` maps of a stream, and whether that was all of it."""
-    kept: list[Tensor] = []
-    count = 0
-    for batch in batches:
-        if count >= limit:
-            return torch.cat(kept), False
-        kept.append(batch[: limit - count].clone())
-        count += len(kept[-1])
-        if len(kept[-1]) < len(batch):
-            return torch.cat(kept), False
-    if not kept:
-        raise ParameterError("k-means of the guidance map: the stream of features is empty.")
-    return torch.cat(kept), True
-
-
-def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
-    """Squared Euclidean distances at every position: (P, n, C), (P, K, C) -> (P, n, K), without |point|^2.
-
-    What is left out is the same for all clusters, so the nearest stays the nearest.
-    """
-    return centres.square().sum(2)[:, None, :] - 2 * points @ centres.transpose(1, 2)
-
-
-def lloyd_step(batches: Iterable[Tensor], centres: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of k-means over a stream: assign to the nearest centre, then Eq. (3). Returns centres, counts.
-
-    A cluster that got nothing keeps its centre.
-    """
-    sums, counts = torch.zeros_like(centres), torch.zeros(centres.shape[:2], device=centres.device)
-    for batch in batches:
-        points = batch.flatten(2).permute(2, 0, 1).float()  # (P, B, C)
-        chosen = F.one_hot(squared_distances(points, centres).argmin(2), centres.shape[1]).float()  # (P, B, K)
-        sums += chosen.transpose(1, 2) @ points
-        counts += chosen.sum(1)
-    return torch.where(counts[..., None] > 0, sums / counts.clamp(min=1)[..., None], centres), counts
-
-
-def kmeans(
-    points: Tensor, clusters: int, *, starts: int = 8, steps: int = 100, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """k-means at all positions at once: points (P, n, C) -> centres (P, K, C), counts (P, K).
-
-    k-means++ seeding (Arthur and Vassilvitskii, 2007), Lloyd's algorithm until
-    no point moves; of ``starts`` runs each position keeps its best.
-    """
-    norms = points.square().sum(2)  # (P, n)
-    best: tuple[Tensor, Tensor, Tensor] | None = None
-    for _ in range(starts):
-        centres = _seed(points, norms, clusters, generator)
-        before = None
-        for _ in range(steps):
-            distances = squared_distances(points, centres)
-            nearest = distances.argmin(2)  # (P, n)
-            if before is not None and torch.equal(nearest, before):
-                break
-            before = nearest
-            chosen = F.one_hot(nearest, clusters).to(points.dtype).transpose(1, 2)  # (P, K, n)
-            counts = chosen.sum(2)
-            centres = torch.where(counts[..., None] > 0, chosen @ points / counts.clamp(min=1)[..., None], centres)
-        inertia = (distances.gather(2, nearest[..., None]).squeeze(2) + norms).sum(1)  # (P,)
-        if best is None:
-            best = inertia, centres, counts
-        else:
-            better = inertia < best[0]
-            best = (
-                torch.where(better, inertia, best[0]),
-                torch.where(better[:, None, None], centres, best[1]),
-                torch.where(better[:, None], counts, best[2]),
-            )
-    assert best is not None
-    return best[1], best[2]
-
-
-def _seed(points: Tensor, norms: Tensor, clusters: int, generator: torch.Generator | None) -> Tensor:
-    """k-means++: each further centre is drawn with probability proportional to its squared distance."""
-    positions, count, _ = points.shape
-    rows = torch.arange(positions, device=points.device)
-    first = torch.randint(count, (positions,), generator=generator).to(points.device)
-    centres = [points[rows, first]]
-    for _ in range(clusters - 1):
-        near = squared_distances(points, torch.stack(centres, 1)).amin(2) + norms
-        weight = near.clamp(min=0) + 1e-12  # all points equal: draw any
-        drawn = torch.multinomial(weight.cpu(), 1, generator=generator).squeeze(1).to(points.device)
-        centres.append(points[rows, drawn])
-    return torch.stack(centres, 1)
+def _of(batch: Mapping[str, Tensor] | None, name: str) -> Tensor:
+    """An entry of the batch that a guidance needs."""
+    if batch is None or name not in batch:
+        what = f"This guidance needs the batch's '{name}', which the data set does not know."
+        raise ParameterError(what, do="train on a twin, or take guidance clusters")
+    return batch[name]
 
 
 # --- Section III-D: loss -------------------------------------------------------------------------------
@@ -288,14 +260,14 @@ class LANLoss(nn.Module):
 
     def forward(self, output: Output, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         terms = self.cross_entropy(output, batch)
-        labels = self.guidance(output.feature_map.detach())
+        labels = self.guidance(output.feature_map.detach(), batch)
         return terms | {"map": self.alpha * map_loss(output.attention_logits, labels)}
 
 
 # --- Section IV: recipes -------------------------------------------------------------------------------
 
 
-class LANRecipe(Recipe):
+class LANRecipe(StagedRecipe):
     """A LAN run, or its baseline: the same two stages, the second without attention.
 
     Stage one trains the plain ResNet-18 for ``backbone_epochs``. From its
@@ -304,57 +276,18 @@ class LANRecipe(Recipe):
     """
 
     method: Literal["resnet18", "lan"] = "lan"
-    backbone_epochs: Count = 1
-    backbone_learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    backbone_small_epochs: Count = 0
-    backbone_final_rate: Fraction = 0.0
     alpha: Annotated[float, Field(ge=0)] = Field(default=0.5, description="weight of the map loss, Eq. (5)")
     fusion: Literal["add", "concat", "mean"] = "add"
+    guidance: Guidance = Field(default="clusters", description="where the labels of the map loss come from")
+    attentive: Literal["smaller", "larger"] = Field(default="smaller", description="cluster that is attended, Eq. (4)")
     clusters: Annotated[int, Field(ge=2)] = Field(default=2, description="K of Eq. (3)")
     cluster_sample: Positive = Field(default=1024, description="feature maps clustered in memory")
     cluster_passes: Count = Field(default=2, description="exact k-means steps over the whole training set")
     refresh: Count = Field(default=0, description="cluster again every so many epochs; 0 for never")
 
 
-PROTOCOLS = {
-    "kdef-twin": "lan-kdef-10fold",
-    "ferplus": "ferplus-official",
-    **dict.fromkeys(("rafdb-twin", "ferplus-twin", "affectnet-twin", "sfew-twin"), "official"),
-    "bu3dfe-twin": "phanet-bu3dfe-9pan",  # not LAN's data; its baseline says how hard these twins are
-    "multipie-twin": "pata-multipie-s1",
-}
-_SIZES = {
-    "smoke": {
-        "images": 512, "image_size": 32, "width": 8, "stem": "small", "last_stride": 1, "cluster_sample": 256,
-        "backbone_epochs": 1, "epochs": 1, "batch_size": 32, "backbone_learning_rate": 0.05, "learning_rate": 0.02,
-    },
-    "quick": {
-        "image_size": 48, "width": 24, "stem": "small", "last_stride": 1, "backbone_epochs": 12, "epochs": 6,
-        "backbone_small_epochs": 6, "batch_size": 64, "backbone_learning_rate": 0.1, "learning_rate": 0.03,
-        "label_smoothing": 0.1, "average": 0.998,
-    },
-    "paper": {
-        "image_size": 224, "width": 64, "backbone_epochs": 20, "epochs": 20, "batch_size": 64,
-        "backbone_learning_rate": 0.1, "learning_rate": 0.1,
-    },
-}  # fmt: skip
-
-# A twin has a fraction of FERPlus's images, finer differences and stronger lights; on so few steps plain SGD hardly
-# leaves chance.
-_TWIN = {
-    "optimiser": "adamw", "weight_decay": 0.05, "backbone_learning_rate": 2e-3, "learning_rate": 7e-4,
-    "batch_size": 32, "average": 0.99, "backbone_epochs": 14, "epochs": 6, "backbone_small_epochs": 0,
-    "standardise": True, "backbone_final_rate": 0.2,
-    "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15, "erase": 0.0,
-}  # fmt: skip
-_CHANGES = {
-    ("quick", "ferplus"): {
-        "targets": "votes", "label_smoothing": 0.0, "mirror": True, "backbone_epochs": 13,
-        "backbone_small_epochs": 10, "backbone_final_rate": 0.4, "learning_rate": 0.04, "epochs": 4,
-        "rotation": 6.0, "zoom": 0.1, "shift": 0.05, "contrast": 0.2, "erase": 0.0,
-    },
-    **{("quick", name): _TWIN for name in PROTOCOLS if name.endswith("-twin")},
-}  # fmt: skip
+_OWN = ("alpha", "fusion", "guidance", "attentive", "clusters", "cluster_sample", "cluster_passes", "refresh")
+_SMOKE = {"cluster_sample": 256}
 
 
 def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object) -> LANRecipe:
@@ -364,41 +297,13 @@ def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object)
     batches of 64, alpha 0.5. ``quick`` reduces width and image size for two
     cores; its rates and averaging are ours.
     """
-    check_preset(preset)
-    for name in filter(None, (dataset, changes.get("pretraining"), changes.get("also_on"))):
-        if name not in PROTOCOLS:
-            raise ParameterError(unknown("data set for LAN", str(name), PROTOCOLS))
-    values = {"paper": "lan", "preset": preset, "dataset": dataset, "protocol": PROTOCOLS[dataset]}
-    values |= _SIZES[preset] | _CHANGES.get((preset, dataset), {})
+    values = {"paper": "lan", **settings(preset, dataset, changes)} | (_SMOKE if preset == "smoke" else {})
     return build(LANRecipe, values | changes)
 
 
 def backbone_stage(recipe: LANRecipe) -> LANRecipe:
-    """The run whose weights both methods start from: plain ResNet-18, ``backbone_epochs`` long.
-
-    Fields that it does not depend on are set to their defaults, so that all
-    runs which share it find the same one. With ``pretraining`` it sees that data
-    set, all of it.
-    """
-    fields = LANRecipe.model_fields
-    elsewhere: dict[str, object] = {}
-    if recipe.pretraining:
-        protocol = PROTOCOLS[recipe.pretraining]
-        elsewhere = {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
-    same = (
-        "pretraining", "also_on", "alpha", "fusion", "clusters", "cluster_sample", "cluster_passes", "refresh",
-        "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate",
-    )  # fmt: skip
-    return recipe.but(
-        method="resnet18",
-        epochs=recipe.backbone_epochs,
-        learning_rate=recipe.backbone_learning_rate,
-        small_epochs=recipe.backbone_small_epochs,
-        final_rate=recipe.backbone_final_rate,
-        backbone_epochs=0,
-        **{name: fields[name].default for name in same},
-        **elsewhere,
-    )
+    """The run whose weights both methods start from; see :func:`fercore.papers.baselines.first_stage`."""
+    return first_stage(recipe, **{name: LANRecipe.model_fields[name].default for name in _OWN})
 
 
 def model(recipe: LANRecipe, classes: int) -> ResNet18Classifier | LAN:
@@ -416,7 +321,7 @@ def criterion(recipe: LANRecipe, network: nn.Module) -> CrossEntropy | LANLoss:
         size = recipe.image_size
         grid = network.backbone.eval()(torch.zeros(1, 3, size, size)).shape
         network.backbone.train()
-    guidance = GuidanceMap(grid[2] * grid[3], grid[1], recipe.clusters)
+    guidance = GuidanceMap(grid[2] * grid[3], grid[1], recipe.clusters, recipe.guidance, recipe.attentive)
     return LANLoss(guidance, recipe.alpha, recipe.label_smoothing)
 
 
@@ -428,7 +333,11 @@ def refresh(
     ``images()`` starts a pass over the training images, normalised, without
     augmentation, (B, 3, S, S) at a time.
     """
-    if recipe.method != "lan" or not (epoch == 0 or (recipe.refresh and epoch % recipe.refresh == 0)):
+    if (
+        recipe.method != "lan"
+        or recipe.guidance == "yaw"
+        or not (epoch == 0 or (recipe.refresh and epoch % recipe.refresh == 0))
+    ):
         return False
     was_training = network.training
     network.eval()
@@ -442,3 +351,22 @@ def refresh(
     loss.guidance.fit(stream, sample=recipe.cluster_sample, passes=recipe.cluster_passes, generator=generator)
     network.train(was_training)
     return True
+
+
+@torch.no_grad()
+def maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Maps that figures show, each (B, H, W): ``attention`` F_m, and class activation maps of the class answered.
+
+    ``cam_o`` from F_o, ``cam_a`` from F_a, ``cam`` from what the classifier sees, f (LAN Figs. 3 and 4); a baseline has
+    ``cam`` alone.
+    """
+    if not isinstance(network, LAN):
+        return baselines.maps(network, images)
+    output = network(images)
+    weights = network.classifier.weight[output.logits.argmax(1)]  # (B, C), or (B, 2 C)
+    channels = output.feature_map.shape[1]
+    plain, attended = weights[:, :channels], weights[:, -channels:]
+    share = 0.5 if network.fusion == "mean" else 1.0
+    cam_o = share * class_activation(output.feature_map, plain)
+    cam_a = share * class_activation(output.attentive_map, attended)
+    return {"attention": output.attention, "cam_o": cam_o, "cam_a": cam_a, "cam": cam_o + cam_a}
