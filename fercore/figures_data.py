@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from fercore.figures import told
 
 VISIBLE, HIDDEN = "#16a34a", "#dc2626"
+OURS, PUBLISHED = "#2563eb", "#111827"
 
 
 def landmark_row(
@@ -69,3 +70,37 @@ def spreads(values: Mapping[str, Mapping[str, np.ndarray]], bins: int = 60) -> F
             axes.legend(fontsize=8)
     figure.tight_layout()
     return told(figure, pd.DataFrame(lines))
+
+
+def calibration_curves(
+    runs: pd.DataFrame, bands: Mapping[str, tuple[float, float]], chosen: Mapping[str, float], columns: int = 3
+) -> Figure:
+    """Accuracy by hardness, one panel a twin, with the band of published baselines and the hardness that was taken.
+
+    ``runs``: columns twin, hardness, accuracy, low, high (per cent); ``bands``: twin -> least and greatest published
+    value; ``chosen``: twin -> hardness.
+    """
+    rows = -(-len(bands) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(3.1 * columns, 2.5 * rows + 0.4), sharex=True, sharey=True, squeeze=False
+    )
+    for axes, (twin, (low, high)) in zip(grid.flat, bands.items(), strict=False):
+        axes.axhspan(low, high, color=PUBLISHED, alpha=0.18, label="published baselines")
+        if twin in chosen:
+            axes.axvline(chosen[twin], color="#6b7280", linestyle=":", label="taken")
+        own = runs[runs["twin"] == twin].sort_values("hardness")
+        errors = np.abs(own[["low", "high"]].to_numpy().T - own["accuracy"].to_numpy())
+        axes.errorbar(own["hardness"], own["accuracy"], errors, fmt="o", color=OURS, capsize=3, label="our baseline")
+        mean = own.groupby("hardness")["accuracy"].mean()
+        axes.plot(mean.index, mean.to_numpy(), color=OURS, linewidth=1)
+        axes.set(title=twin.removesuffix("-twin"), xlim=(-0.05, 1.05), ylim=(0, 100))
+    for axes in grid.flat[len(bands) :]:
+        axes.set_axis_off()
+    for axes in grid[-1]:
+        axes.set_xlabel("hardness")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy, %")
+    handles, names = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="upper center", ncol=3, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
+    return told(figure, runs)

@@ -1,0 +1,95 @@
+"""Calibration of the twins: where plain baselines land in the papers, and where ours lands at each hardness.
+
+The one thing that is set is a twin's hardness (`fercore.data.twin_rows.at_hardness`), by the plain baseline alone: no
+method of the five papers is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fercore import published, records
+from fercore.data.twin_rows import at_hardness
+from fercore.records import Record
+
+TARGETS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
+    "kdef-twin": (
+        ("phanet", "T5", "DenseNet", "FER", "KDEF"),
+        ("dmlnet", "T8", "ResNet50", "KDEF FER", "KDEF"),
+    ),
+    "bu3dfe-twin": (
+        ("phanet", "T1", "DenseNet", "FER, -90..90", "BU-3DFE"),
+        ("pata", "T2", "baseline", "BU-3DFE 0..90", "BU-3DFE"),
+    ),
+    "multipie-twin": (
+        ("phanet", "T3", "DenseNet", "Average", "Multi-PIE"),
+        ("pata", "T2", "baseline", "Multi-PIE -30..30", "Multi-PIE"),
+    ),
+    "rafdb-twin": (("lan", "T2", "ResNet-18", "accuracy", "RAF-DB"), ("lan", "T5", "ResNet-18", "> 30", "Pose-RAF-DB")),
+    "ferplus-twin": (("lan", "T3", "ResNet-18", "accuracy", "FERPlus"),),
+    "affectnet-twin": (
+        ("lan", "T4", "ResNet-18", "accuracy", "AffectNet"),
+        ("phanet", "T7", "DenseNet", "FER", "AffectNet"),
+    ),
+}
+"""Twin -> published cells of plain baselines between which ours should land: paper, table, row, column, data set."""
+AROUND = 1.5
+"""Points either way of a single published value that count as landing there."""
+
+
+def targets() -> pd.DataFrame:
+    """The published numbers of plain baselines, one row each, in per cent."""
+    rows = [
+        {"twin": twin, "paper": published.PAPERS[paper], "table": table, "baseline": row, "column": column,
+         "accuracy": published.value(paper, table, row, column, dataset)}
+        for twin, cells in TARGETS.items()
+        for paper, table, row, column, dataset in cells
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def band(twin: str) -> tuple[float, float]:
+    """Least and greatest of a twin's published baselines in per cent; a single one is widened by ``AROUND``."""
+    values = targets().query("twin == @twin")["accuracy"]
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low - AROUND, high + AROUND)
+
+
+def hardness_of(parameters: dict[str, Any]) -> float:
+    """The hardness that a twin's parameters stand for; NaN where they are no such setting."""
+    hardness = parameters["jitter"] / at_hardness(1)["jitter"]
+    expected = at_hardness(min(hardness, 1.0))
+    same = all(math.isclose(parameters[name], value, abs_tol=1e-3) for name, value in expected.items())
+    return round(hardness, 3) if same else math.nan
+
+
+def runs(root: Path | None = None, preset: str = "quick") -> list[Record]:
+    """The baseline runs on twins that are committed (or lie under ``root``), where no other stage came before."""
+    found = records.find(root, paper="baselines", preset=preset, pretraining="")
+    return [run for run in found if run.recipe["dataset"] in TARGETS]
+
+
+def curve(found: list[Record]) -> pd.DataFrame:
+    """One row a run: twin, hardness, levels, seed, fold, accuracy with its 95 % interval in per cent, record."""
+    rows = []
+    for run in found:
+        parameters, test = run.data.made["parameters"], run.metrics["test"]
+        rows.append(
+            {
+                "twin": run.recipe["dataset"],
+                "hardness": hardness_of(parameters),
+                "levels": "".join(map(str, parameters["levels"])),
+                "seed": run.recipe["seed"],
+                "fold": run.recipe["fold"],
+                "accuracy": 100 * test["accuracy"],
+                "low": 100 * test["accuracy_low"],
+                "high": 100 * test["accuracy_high"],
+                "record": run.name,
+            }
+        )
+    columns = ["twin", "hardness", "levels", "seed", "fold", "accuracy", "low", "high", "record"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["twin", "hardness", "seed", "fold"], ignore_index=True)

@@ -1,0 +1,60 @@
+"""Calibration: targets are published cells, hardness is read back from a twin's parameters, curves from records."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fercore import calibration, figures_data
+from fercore.data import twin_designs
+from fercore.data.twin_rows import at_hardness
+
+
+def test_targets_are_those_that_the_papers_print() -> None:
+    table = calibration.targets()
+    assert set(table["twin"]) == set(calibration.TARGETS) <= set(twin_designs.DESIGNS)
+    assert table.set_index(["twin", "paper"])["accuracy"]["bu3dfe-twin", "PhaNet"] == 80.39
+    assert calibration.band("bu3dfe-twin") == (77.76, 80.39)
+    assert calibration.band("ferplus-twin") == (83.52 - calibration.AROUND, 83.52 + calibration.AROUND)
+
+
+@pytest.mark.parametrize("hardness", [0.0, 0.2, 0.5, 1.0])
+def test_hardness_is_read_back(hardness: float) -> None:
+    twin = twin_designs.parameters("kdef-twin", "smoke", **at_hardness(hardness))
+    assert calibration.hardness_of(twin.model_dump()) == pytest.approx(hardness, abs=1e-3)
+    assert math.isnan(calibration.hardness_of(twin.model_dump() | {"drop": 0.9}))
+
+
+def run(dataset: str, hardness: float, accuracy: float, seed: int = 0) -> Any:
+    parameters = twin_designs.parameters(dataset, "quick", **at_hardness(hardness)).model_dump(mode="json")
+    test = {"accuracy": accuracy, "accuracy_low": accuracy - 0.05, "accuracy_high": accuracy + 0.05}
+    return SimpleNamespace(
+        recipe={"dataset": dataset, "seed": seed, "fold": 0},
+        data=SimpleNamespace(made={"parameters": parameters}),
+        metrics={"test": test},
+        name=f"{dataset}-{hardness}-{seed}",
+    )
+
+
+def test_a_curve_has_a_row_for_each_run_in_order() -> None:
+    table = calibration.curve([run("kdef-twin", 0.5, 0.7), run("kdef-twin", 0.25, 0.8), run("bu3dfe-twin", 0.5, 0.6)])
+    assert table["twin"].tolist() == ["bu3dfe-twin", "kdef-twin", "kdef-twin"]
+    assert table["hardness"].tolist() == [0.5, 0.25, 0.5]
+    assert table.loc[1, ["accuracy", "low", "high"]].tolist() == pytest.approx([80, 75, 85])
+    assert table.loc[1, "levels"] == "".join(map(str, twin_designs.parameters("kdef-twin", "quick").levels))
+    assert calibration.curve([]).empty
+
+
+def test_the_figure_shows_bands_runs_and_what_was_taken() -> None:
+    table = calibration.curve([run("kdef-twin", 0.25, 0.8), run("kdef-twin", 0.5, 0.7)])
+    bands = {twin: calibration.band(twin) for twin in ("kdef-twin", "bu3dfe-twin")}
+    figure = figures_data.calibration_curves(table, bands, {"kdef-twin": 0.4})
+    first, second, empty = figure.axes
+    assert [axes.get_title() for axes in (first, second)] == ["kdef", "bu3dfe"] and not empty.axison
+    assert [line.get_xdata()[0] for line in first.lines if line.get_label() == "taken"] == [0.4]
+    assert not [line for line in second.lines if line.get_label() == "taken"]
+    pd.testing.assert_frame_equal(figure.numbers, table)
