@@ -169,15 +169,17 @@ def _sound(run: Path, source: Path) -> Any:
 
 
 def _for_readers(notebook: Any, page: str) -> Any:
-    """Its cost below the title, drop-downs settled, defaults folded away; what papermill injected stays in sight."""
+    """Its cost below the title, drop-downs settled; defaults and what is glued folded away, other code in sight."""
     import nbformat
 
     cost = nbformat.v4.new_markdown_cell(costs.page_line(page), id="cost")
     notebook.cells = list(made.settle([notebook.cells[0], cost, *notebook.cells[1:]]))
     for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            cell.metadata["tags"] = [*cell.metadata["tags"], "hide-input"]
-            cell.metadata["mystnb"] = {"code_prompt_show": "Show parameters and what they mean"}
+        tags = cell.metadata.get("tags", [])
+        glues = any("scrapbook" in output.get("metadata", {}) for output in cell.get("outputs", []))
+        if glues or "parameters" in tags:
+            what = "where the numbers in the text come from" if glues else "parameters and what they mean"
+            cell.metadata |= {"tags": [*tags, "hide-input"], "mystnb": {"code_prompt_show": f"Show {what}"}}
     return notebook
 
 

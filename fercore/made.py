@@ -60,7 +60,7 @@ class Watch:
         origins = {name: {"paper": r.recipe["paper"], "code": r.code} for name, r in found.items()}
         if mark := stale_mark(origins):
             display(HTML(mark), metadata={KEY: {}})
-        made = details(self._lines(), numbers, "".join(map(record_html, found.values())))
+        made = details(self._lines(bool(found)), numbers, "".join(map(record_html, found.values())))
         display(HTML(made), metadata={KEY: {"records": origins}})
 
     def _values(self, source: str) -> tuple[list[Any], list[Any]]:
@@ -70,17 +70,18 @@ class Watch:
         kinds = (ast.Load, ast.Store)
         return tuple([space[n.id] for n in names if isinstance(n.ctx, kind) and n.id in space] for kind in kinds)
 
-    def _lines(self) -> dict[str, str]:
+    def _lines(self, from_records: bool) -> dict[str, str]:
         page = os.environ.get("FERCORE_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME") or "notebook.ipynb"
         options = "".join(f" -p {name} {_word(value)}" for name, value in self.parameters.items())
         prepared = {v.hash: v for v in self.shell.user_ns.values() if isinstance(v, Prepared)}
         data = [f"{html.escape(v.card['title'])}, hash <code>{v.hash}</code>" for v in prepared.values()]
         data += [f"<code>{name}</code>, hash <code>{digest}</code>" for name, digest in self.files.items()]
+        none = "that of the records below" if from_records else "none: the code of this commit makes what is shown"
         return {
             "command": f"<code>{html.escape(f'papermill {page} out.ipynb{options}')}</code>",
             "parameters": pairs(self.parameters),
             "commit": self.commit,
-            "data": "; ".join(data) or "none prepared: what the page shows is made by the code of this commit",
+            "data": "; ".join(data) or none,
         }
 
 
@@ -154,8 +155,9 @@ def commit_text(commit: Mapping[str, Any]) -> str:
 
 
 def csv_link(table: pd.DataFrame, name: str = "numbers.csv", text: str = "These numbers as CSV") -> str:
-    """A link that holds a table as CSV, so that it works in a book without a network; an index with names is kept."""
-    data = base64.b64encode(table.to_csv(index=not isinstance(table.index, pd.RangeIndex)).encode()).decode()
+    """A link that holds a table as CSV, so that it works without a network; an index that only counts is left out."""
+    counts = table.index.name is None and pd.api.types.is_integer_dtype(table.index)
+    data = base64.b64encode(table.to_csv(index=not counts).encode()).decode()
     return f'<a download="{html.escape(name)}" href="data:text/csv;base64,{data}">{html.escape(text)}</a>'
 
 

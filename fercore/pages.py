@@ -129,6 +129,10 @@ def _equation_row(name: str, place: Implementation) -> str:
 # ---- ledger --------------------------------------------------------------------------------------------------------
 
 LEDGER_INTRO = """\
+---
+html_theme.sidebar_secondary.remove: true
+---
+
 # The reproduction ledger
 
 Every table, every figure and every headline number of the five papers is a claim. Here each stands beside what this
@@ -153,7 +157,7 @@ def ledger_page(root: Path | None = None) -> str:
     counts = counts.reindex(rows["paper"].unique())
     lines = [LEDGER_INTRO, "| paper | " + " | ".join(counts.columns) + " |", "| --- |" + " ---: |" * counts.shape[1]]
     lines += [
-        f"| {paper} | " + " | ".join(map(str, row)) + " |"
+        f"| [{paper}](#{paper.lower()}) | " + " | ".join(map(str, row)) + " |"
         for paper, row in zip(counts.index, counts.to_numpy(), strict=True)
     ]
     for paper, group in rows.groupby("paper", sort=False):

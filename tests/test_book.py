@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 from collections.abc import Callable
@@ -14,9 +15,11 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from fercore import experiments, records
 from fercore.book import contents, notebooks, stage
 from fercore.errors import FercoreError
-from fercore.paths import ROOT
+from fercore.paths import ROOT, records_root, reference_records
+from fercore.recipe import PRESETS
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +99,68 @@ def test_times_and_versions_come_from_the_notebooks(book: Path) -> None:
     rows = [row.get_text(" ", strip=True) for row in page.find("table").find_all("tr")]
     assert len(rows) == len(notebooks()) + 1 and all("smoke" in row for row in rows[1:])
     assert "2.15.0" in page.get_text() and "1.0.4.post1" in page.get_text()
+
+
+def staged(name: str, root: Path = ROOT / "_build" / "src") -> list[nbformat.NotebookNode]:
+    """The cells of a notebook as the book shows them."""
+    return nbformat.read(root / f"{name}.ipynb", as_version=4).cells
+
+
+def pictures_and_tables(cell: nbformat.NotebookNode) -> int:
+    found = [output.get("data", {}) for output in cell.get("outputs", [])]
+    return sum("image/png" in data or "<table" in data.get("text/html", "") for data in found)
+
+
+@pytest.mark.parametrize("name", notebooks())
+def test_every_figure_and_table_says_how_it_was_made(name: str, book: Path) -> None:
+    cells = staged(name)
+    showing = [k for k, cell in enumerate(cells) if pictures_and_tables(cell)]
+    assert showing and all(pictures_and_tables(cells[k]) == 1 for k in showing)
+    for k in showing:
+        below = BeautifulSoup(cells[k + 1].source, "html.parser").find("details")
+        assert below and below["id"] == cells[k].id, f"{cells[k].id} does not say how it was made"
+        told = {term.text: term.find_next("dd") for term in below.find("dl").find_all("dt")}
+        assert {"command", "parameters", "commit", "data", "numbers"} <= set(told), cells[k].id
+        assert told["command"].text.startswith(f"papermill {name}.ipynb out.ipynb -p preset smoke")
+        numbers = base64.b64decode(told["numbers"].a["href"].partition("base64,")[2]).decode()
+        assert len(numbers.splitlines()) > 1, f"{cells[k].id}: no numbers"
+        assert soup(book / f"{name}.html").find("details", id=cells[k].id)
+    assert sum("<details" in cell.source and cell.id.endswith("-made") for cell in cells) == len(showing)
+
+
+@pytest.mark.parametrize("name", ["ledger", "equations", "execution"])
+def test_generated_tables_say_how_they_were_made(name: str, book: Path) -> None:
+    below = soup(book / "book" / f"{name}.html").find("details", class_="made")
+    assert "commit" in below.text and below.find("a", download=True)
+
+
+def test_every_page_says_what_it_costs(book: Path) -> None:
+    for name in notebooks():
+        words = staged(name)[1].source
+        assert all(f"{preset} " in words for preset in PRESETS) and "by preset" in words
+
+
+@pytest.mark.parametrize("edited", [False, True], ids=["the code as it is", "the code edited since"])
+def test_no_stale_record_is_shown_unmarked(
+    edited: bool, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if edited:
+        monkeypatch.setattr(experiments, "code_of", lambda paper: "edited")
+    stage(ROOT / "_runs" / "smoke", tmp_path / "src")
+    known = {r.name: r for root in (reference_records(), records_root()) for r in records.find(root)}
+    seen = set()
+    for name in notebooks():
+        for cell in staged(name, tmp_path / "src"):
+            shown = set(re.findall(r"Record (\w[\w-]+-f\d+-s\d+-[0-9a-f]{10})", cell.source))
+            mark = cell.source.partition("<details")[0]
+            for record in shown:
+                assert (record in mark and "Stale" in mark) == experiments.stale(known[record]), f"{name}, {cell.id}"
+            seen |= shown
+    ledger = (tmp_path / "src" / "book" / "ledger.md").read_text().partition("<details")[0].splitlines()
+    for record in known:
+        lines = [line for line in ledger if f"record {record}<" in line]
+        assert all(("**stale**" in line) == experiments.stale(known[record]) for line in lines)
+    assert {r.name for r in records.find()} <= seen, "every committed record is shown on a page"
 
 
 def spoil_exception(path: Path) -> None:

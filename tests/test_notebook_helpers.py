@@ -266,7 +266,7 @@ def test_every_figure_and_table_is_followed_by_one_drop_down(source: str, run: C
     (text,) = shown_after(run, source)
     assert text.startswith('<details class="made">') and "\n" not in text, "one line: Markdown takes it as HTML"
     assert "-p preset smoke -p epochs 3 -p rate 0.1" in text and "epochs 3, rate 0.1" in text
-    assert provenance.commit()["id"][:10] in text and "none prepared" in text
+    assert provenance.commit()["id"][:10] in text and "none: the code" in text
     numbers = base64.b64decode(re.search(r"base64,([^\"]+)", text)[1]).decode()
     assert numbers.splitlines()[0] == DRAWN[source] and len(numbers.splitlines()) > 1
 
