@@ -157,7 +157,7 @@ def ledger_page(root: Path | None = None) -> str:
     counts = counts.reindex(rows["paper"].unique())
     lines = [LEDGER_INTRO, "| paper | " + " | ".join(counts.columns) + " |", "| --- |" + " ---: |" * counts.shape[1]]
     lines += [
-        f"| [{paper}](#{paper.lower()}) | " + " | ".join(map(str, row)) + " |"
+        f'| <a href="#{paper.lower()}">{paper}</a> | ' + " | ".join(map(str, row)) + " |"
         for paper, row in zip(counts.index, counts.to_numpy(), strict=True)
     ]
     for paper, group in rows.groupby("paper", sort=False):
