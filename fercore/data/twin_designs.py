@@ -20,6 +20,7 @@ from fercore.data.twin_rows import (
     RAFDB,
     SFEW,
     Twin,
+    at_hardness,
     bu3dfe,
     crowd,
     kdef,
@@ -119,11 +120,11 @@ DESIGNS: dict[str, Design] = {
         kdef,
         _presets(
             "kdef-twin", {"people": 20, "repeats": 1}, {}, {"size": 224},
-            people=70, repeats=2, pans=tuple(KDEF_PANS), levels=(3, 4),
+            people=70, repeats=2, pans=tuple(KDEF_PANS), levels=(4,), **at_hardness(0.15),
         ),
         {"images": 4900, "people": 70, "women": 35, "expressions": 7, "pans": 5},
         (*CONTROLLED, "Light and background are drawn anew for each view; KDEF was lit softly and evenly.",
-         "Expressions have one of the two upper of four strengths: KDEF's actors were asked for clear ones."),
+         "Expressions are shown at full strength: KDEF's actors were asked for clear ones."),
         "For cross-validation and splits by people as LAN, PhaNet and DML-Net use them on KDEF "
         "{cite}`lundqvist1998kdef`: few people, clear expressions, five known poses.",
     ),

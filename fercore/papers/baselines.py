@@ -122,8 +122,8 @@ _SIZES = {
 # leaves chance.
 _TWIN = {
     "optimiser": "adamw", "weight_decay": 0.05, "backbone_learning_rate": 2e-3, "learning_rate": 7e-4,
-    "batch_size": 32, "average": 0.99, "backbone_epochs": 14, "epochs": 6, "backbone_small_epochs": 0,
-    "standardise": True, "backbone_final_rate": 0.2,
+    "batch_size": 32, "average": 0.99, "backbone_epochs": 18, "epochs": 6, "backbone_small_epochs": 0,
+    "standardise": True, "mirror": True, "backbone_final_rate": 0.2,
     "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15, "erase": 0.0,
 }  # fmt: skip
 _CHANGES = {
