@@ -13,14 +13,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import filelock
 import yaml
 
-from fercore import costs, made, pages, paths, provenance
+from fercore import paths, provenance
 from fercore.errors import FercoreError, ParameterError
 from fercore.execute import ANSI, Say, failed_cell, notebook_code_hash, relative
 
@@ -136,18 +137,31 @@ def stage(runs: Path, target: Path) -> Path:
         for page, notebook in executed.items():
             (aside / page).parent.mkdir(parents=True, exist_ok=True)
             nbformat.write(_for_readers(notebook, page), aside / f"{page}.ipynb")
-        generated = {
-            "book/execution": lambda: pages.execution_page(executed),
-            "book/ledger": pages.ledger_page,
-            "book/equations": pages.equations_page,
-        }
+        generated = _generated(executed)
         for page in generated.keys() & set(contents()):
+            (aside / page).parent.mkdir(exist_ok=True)
             (aside / f"{page}.md").write_text(generated[page]())
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def _generated(executed: Mapping[str, Any]) -> dict[str, Callable[[], str]]:
+    """Pages that nobody writes by hand: name -> what gives its Markdown.
+
+    Imported here, not above: they take torch with them, and a make that has nothing to do need not wait for it.
+    """
+    from fercore import cards, pages
+    from fercore.data.twin_designs import DESIGNS
+
+    return {
+        "book/execution": partial(pages.execution_page, executed),
+        "book/ledger": pages.ledger_page,
+        "book/equations": pages.equations_page,
+        **{f"book/cards/{name}": partial(cards.card_page, name) for name in DESIGNS},
+    }
 
 
 def _sound(run: Path, source: Path) -> Any:
@@ -171,6 +185,8 @@ def _sound(run: Path, source: Path) -> Any:
 def _for_readers(notebook: Any, page: str) -> Any:
     """Its cost below the title, drop-downs settled; defaults and what is glued folded away, other code in sight."""
     import nbformat
+
+    from fercore import costs, made
 
     cost = nbformat.v4.new_markdown_cell(costs.page_line(page), id="cost")
     notebook.cells = list(made.settle([notebook.cells[0], cost, *notebook.cells[1:]]))

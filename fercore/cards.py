@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from fercore import pages
 from fercore.data import twin_designs
 from fercore.data.protocols import PROTOCOLS, split
 from fercore.data.twin_rows import Twin
@@ -47,6 +48,8 @@ def card_page(name: str) -> str:
     lines += ["", "## What it was calibrated by", "", design.calibration]
     lines += ["", "## Known artefacts", "", *(f"- {note}" for note in design.notes)]
     lines += ["", "## What it must not be used for", "", *(f"- {note}" for note in twin_designs.GENERAL), ""]
+    numbers = _parameters(design.presets, [field for names in GROUPS.values() for field in names])
+    lines += [pages.made_of("fercore/data/twin_designs.py", numbers.rename_axis("parameter")), ""]
     return "\n".join(lines)
 
 

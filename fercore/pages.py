@@ -28,7 +28,7 @@ EQUATIONS = {
 """What has to be there: every numbered equation and algorithm of the five papers."""
 
 
-def _made(source: str, numbers: pd.DataFrame) -> str:
+def made_of(source: str, numbers: pd.DataFrame) -> str:
     """The drop-down of a generated page: what it was made from, the commit, the command, its tables as CSV."""
     lines = {
         "command": "<code>fercore book stage</code>, a step of <code>make book</code>",
@@ -116,7 +116,7 @@ def equations_page() -> str:
     rows = [
         {"paper": paper, "equation": name, **place._asdict()} for (paper, name), all_ in found.items() for place in all_
     ]
-    return "\n".join([*lines, "", _made("docstrings under fercore/", pd.DataFrame(rows)), ""])
+    return "\n".join([*lines, "", made_of("docstrings under fercore/", pd.DataFrame(rows)), ""])
 
 
 def _equation_row(name: str, place: Implementation) -> str:
@@ -166,7 +166,7 @@ def ledger_page(root: Path | None = None) -> str:
             "| --- | --- | --- | --- | ---: | --- | --- |",
             *(_ledger_row(row) for row in group.to_dict("records")),
         ]
-    return "\n".join([*lines, "", _made("fercore/published, book/records", rows), ""])
+    return "\n".join([*lines, "", made_of("fercore/published, book/records", rows), ""])
 
 
 def _ledger_row(row: Mapping[str, Any]) -> str:
@@ -243,7 +243,7 @@ def execution_page(executed: Mapping[str, Any]) -> str:
             "",
             "What fits into a given time, by these and earlier measurements: `fercore plan --budget 30m`.",
             "",
-            _made("the executed notebooks, book/records/costs.csv", costs.table()),
+            made_of("the executed notebooks, book/records/costs.csv", costs.table()),
             "",
         ]
     )

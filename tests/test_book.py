@@ -17,6 +17,7 @@ from bs4 import BeautifulSoup
 
 from fercore import experiments, records
 from fercore.book import contents, notebooks, stage
+from fercore.data.twin_designs import DESIGNS
 from fercore.errors import FercoreError
 from fercore.paths import ROOT, records_root, reference_records
 from fercore.recipe import PRESETS
@@ -128,7 +129,7 @@ def test_every_figure_and_table_says_how_it_was_made(name: str, book: Path) -> N
     assert sum("<details" in cell.source and cell.id.endswith("-made") for cell in cells) == len(showing)
 
 
-@pytest.mark.parametrize("name", ["ledger", "equations", "execution"])
+@pytest.mark.parametrize("name", ["ledger", "equations", "execution", *(f"cards/{twin}" for twin in DESIGNS)])
 def test_generated_tables_say_how_they_were_made(name: str, book: Path) -> None:
     below = soup(book / "book" / f"{name}.html").find("details", class_="made")
     assert "commit" in below.text and below.find("a", download=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,12 @@ def loaded_at_import(tree: ast.Module) -> set[str]:
 def test_files_stay_readable() -> None:
     long = {name(path): lines for path in MODULES if (lines := len(path.read_text().splitlines())) > 450}
     assert not long
+
+
+def test_a_make_with_nothing_to_do_waits_for_no_heavy_library() -> None:
+    """The Snakefile and ``make book`` import these; torch alone takes as long as all the rest of such a make."""
+    words = (
+        "import sys, fercore.book, fercore.cli; print(*{'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not loaded.stdout.split()
