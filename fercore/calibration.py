@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from fercore import published, records
+from fercore.data import twin_designs
 from fercore.data.twin_rows import at_hardness
 from fercore.records import Record
 
@@ -37,6 +38,7 @@ TARGETS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
     ),
 }
 """Twin -> published cells of plain baselines between which ours should land: paper, table, row, column, data set."""
+ENDS = ("accuracy", "accuracy_low", "accuracy_high")
 AROUND = 1.5
 """Points either way of a single published value that count as landing there."""
 
@@ -93,3 +95,48 @@ def curve(found: list[Record]) -> pd.DataFrame:
         )
     columns = ["twin", "hardness", "levels", "seed", "fold", "accuracy", "low", "high", "record"]
     return pd.DataFrame(rows, columns=columns).sort_values(["twin", "hardness", "seed", "fold"], ignore_index=True)
+
+
+def taken(twin: str, preset: str = "quick") -> float:
+    """The hardness that a twin has now."""
+    return hardness_of(twin_designs.parameters(twin, preset).model_dump())
+
+
+def at_taken(found: list[Record]) -> list[Record]:
+    """Of some runs those on twins as they are now: no parameter of the pictures was changed."""
+    return [run for run in found if not run.recipe["data"] and not _differs(run)]
+
+
+def _differs(run: Record) -> bool:
+    """Whether the twin's parameters have been set otherwise since the run."""
+    now = twin_designs.parameters(run.recipe["dataset"], run.recipe["preset"]).model_dump(mode="json")
+    return now != run.data.made["parameters"]
+
+
+def by_yaw(found: list[Record]) -> pd.DataFrame:
+    """Accuracy with its 95 % interval in per cent, one row a twin and pan; means over seeds and folds."""
+    rows = [
+        {"twin": run.recipe["dataset"], "yaw": float(subset.removeprefix("pan_"))}
+        | {name: 100 * m[key] for name, key in zip(("accuracy", "low", "high"), ENDS, strict=True)}
+        for run in found
+        for subset, m in run.metrics.items()
+        if subset.startswith("pan_")
+    ]
+    table = pd.DataFrame(rows, columns=["twin", "yaw", "accuracy", "low", "high"])
+    return table.groupby(["twin", "yaw"], as_index=False).mean()
+
+
+def confusions(found: list[Record], most: int = 3) -> pd.DataFrame:
+    """The most frequent confusions of each twin: true class, what it is taken for, per cent of the true class."""
+    counts: dict[str, Any] = {}
+    classes = {run.recipe["dataset"]: run.classes for run in found}
+    for run in found:
+        name = run.recipe["dataset"]
+        counts[name] = counts.get(name, 0) + run.arrays()["confusion_test"]
+    rows = []
+    for twin, matrix in counts.items():
+        share = 100 * matrix / matrix.sum(1, keepdims=True).clip(min=1)
+        pairs = [(share[a, b], a, b) for a in range(len(share)) for b in range(len(share)) if a != b]
+        for percent, a, b in sorted(pairs, reverse=True)[:most]:
+            rows.append({"twin": twin, "shown": classes[twin][a], "taken for": classes[twin][b], "per cent": percent})
+    return pd.DataFrame(rows, columns=["twin", "shown", "taken for", "per cent"])

@@ -104,3 +104,15 @@ def calibration_curves(
     figure.legend(handles, names, loc="upper center", ncol=3, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
     return told(figure, runs)
+
+
+def accuracy_by_yaw(table: pd.DataFrame) -> Axes:
+    """Accuracy over yaw, one line a twin: columns twin, yaw (degrees), accuracy, low, high (per cent)."""
+    _, axes = plt.subplots(figsize=(6.4, 3.4))
+    for colour, (twin, own) in zip(sns.color_palette("deep"), table.groupby("twin"), strict=False):
+        errors = np.abs(own[["low", "high"]].to_numpy().T - own["accuracy"].to_numpy())
+        label = twin.removesuffix("-twin")
+        axes.errorbar(own["yaw"], own["accuracy"], errors, fmt="o-", color=colour, capsize=3, label=label)
+    axes.set(xlabel="yaw in degrees", ylabel="accuracy, %", ylim=(0, 100), xticks=sorted(set(table["yaw"])))
+    axes.legend(frameon=False)
+    return told(axes, table)

@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -33,7 +34,7 @@ def run(dataset: str, hardness: float, accuracy: float, seed: int = 0) -> Any:
     parameters = twin_designs.parameters(dataset, "quick", **at_hardness(hardness)).model_dump(mode="json")
     test = {"accuracy": accuracy, "accuracy_low": accuracy - 0.05, "accuracy_high": accuracy + 0.05}
     return SimpleNamespace(
-        recipe={"dataset": dataset, "seed": seed, "fold": 0},
+        recipe={"dataset": dataset, "seed": seed, "fold": 0, "preset": "quick", "data": {}},
         data=SimpleNamespace(made={"parameters": parameters}),
         metrics={"test": test},
         name=f"{dataset}-{hardness}-{seed}",
@@ -47,6 +48,32 @@ def test_a_curve_has_a_row_for_each_run_in_order() -> None:
     assert table.loc[1, ["accuracy", "low", "high"]].tolist() == pytest.approx([80, 75, 85])
     assert table.loc[1, "levels"] == "".join(map(str, twin_designs.parameters("kdef-twin", "quick").levels))
     assert calibration.curve([]).empty
+
+
+def test_only_runs_on_the_twin_as_it_is_count() -> None:
+    now = calibration.taken("kdef-twin")
+    as_it_is, changed, older = run("kdef-twin", now, 0.8), run("kdef-twin", 0.9, 0.5), run("kdef-twin", now, 0.8)
+    changed.recipe["data"] = at_hardness(0.9)
+    older.data.made["parameters"] = older.data.made["parameters"] | {"noise": 0.5}
+    assert calibration.at_taken([as_it_is, changed, older]) == [as_it_is]
+
+
+def test_accuracy_by_yaw_is_a_mean_over_runs() -> None:
+    one, two = run("kdef-twin", 0.5, 0.8), run("kdef-twin", 0.5, 0.6, seed=1)
+    for record in (one, two):
+        record.metrics |= {"pan_-45": record.metrics["test"], "pan_+0": record.metrics["test"]}
+    table = calibration.by_yaw([one, two])
+    assert table["yaw"].tolist() == [-45, 0] and table["accuracy"].tolist() == pytest.approx([70, 70])
+    axes = figures_data.accuracy_by_yaw(table)
+    assert axes.get_legend_handles_labels()[1] == ["kdef"]
+
+
+def test_confusions_by_hand() -> None:
+    record = run("kdef-twin", 0.5, 0.8)
+    record.classes = ["fear", "anger", "neutral"]
+    record.arrays = lambda: {"confusion_test": np.array([[6, 4, 0], [1, 8, 1], [0, 0, 0]])}
+    table = calibration.confusions([record, record], most=2)
+    assert table.to_numpy().tolist() == [["kdef-twin", "fear", "anger", 40.0], ["kdef-twin", "anger", "neutral", 10.0]]
 
 
 def test_the_figure_shows_bands_runs_and_what_was_taken() -> None:

@@ -120,7 +120,7 @@ DESIGNS: dict[str, Design] = {
         kdef,
         _presets(
             "kdef-twin", {"people": 20, "repeats": 1}, {}, {"size": 224},
-            people=70, repeats=2, pans=tuple(KDEF_PANS), levels=(4,), **at_hardness(0.15),
+            people=70, repeats=2, pans=tuple(KDEF_PANS), levels=(4,), **at_hardness(0.1),
         ),
         {"images": 4900, "people": 70, "women": 35, "expressions": 7, "pans": 5},
         (*CONTROLLED, "Light and background are drawn anew for each view; KDEF was lit softly and evenly.",
