@@ -134,7 +134,10 @@ def _train(recipe: Recipe, data: Prepared, others: Mapping[str, Prepared], key: 
     metrics, arrays = test(recipe, network, data, parts)
     arrays |= _maps(recipe, module, network, data, parts["test"])
     if recipe.also_on:
-        metrics[f"on_{recipe.also_on}"] = _test_elsewhere(recipe, module, network, data, others[recipe.also_on])
+        name = f"on_{recipe.also_on}"
+        metrics[name], arrays[f"confusion_{name}"] = _test_elsewhere(
+            recipe, module, network, data, others[recipe.also_on]
+        )
     record = records.Record(
         key=key,
         recipe=recipe.model_dump(),
@@ -288,8 +291,8 @@ def _maps(
 
 def _test_elsewhere(
     recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, other: Prepared
-) -> dict[str, Any]:
-    """The metrics of :func:`test` on the test part of another data set, by that set's own protocol.
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The metrics of :func:`test`, and the confusion matrix, on another data set's test part, by its own protocol.
 
     Its classes must be among those that the network answers with; images of other classes do not count.
     """
@@ -304,12 +307,13 @@ def _test_elsewhere(
     probabilities = predict(network, to_predict(recipe, other, rows, device), recipe.mirror)
     answers = probabilities.argmax(1)
     interval = evaluate.bootstrap((answers == labels).astype(float))
-    return evaluate.summary(labels, answers, data.classes) | {
+    metrics = evaluate.summary(labels, answers, data.classes) | {
         "accuracy_low": interval.low,
         "accuracy_high": interval.high,
         "interval_over": "images",
         "calibration_error": evaluate.calibration_error(labels, probabilities),
     }
+    return metrics, evaluate.confusion(labels, answers, data.classes)
 
 
 def subsets(data: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:

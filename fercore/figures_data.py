@@ -116,3 +116,26 @@ def accuracy_by_yaw(table: pd.DataFrame) -> Axes:
     axes.set(xlabel="yaw in degrees", ylabel="accuracy, %", ylim=(0, 100), xticks=sorted(set(table["yaw"])))
     axes.legend(frameon=False)
     return told(axes, table)
+
+
+def shares(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """A metric over the share of real labels, one panel a metric, one line with a first stage on the twin, one without.
+
+    ``tables``: metric -> columns "learnt on", share (0 for the twin alone), the metric, low, high (per cent).
+    """
+    figure, row = plt.subplots(1, len(tables), figsize=(4.3 * len(tables), 3.3), squeeze=False)
+    for axes, (metric, table) in zip(row[0], tables.items(), strict=True):
+        for name, colour in (("real", PUBLISHED), ("twin, then real", OURS)):
+            own = table[table["learnt on"] == name].sort_values("share")
+            errors = np.abs(own[["low", "high"]].to_numpy().T - own[metric].to_numpy())
+            label = "real alone" if name == "real" else name
+            axes.errorbar(100 * own["share"], own[metric], errors, fmt="o-", color=colour, capsize=3, label=label)
+        alone = table.loc[table["learnt on"] == "twin", metric]
+        if len(alone):
+            axes.axhline(alone.iloc[0], color=OURS, linestyle=":", label="twin alone")
+        axes.set(xscale="log", xlabel="real labels, %", ylabel=f"{metric}, %", ylim=(0, 100))
+        axes.set_xticks([1, 10, 100], ["1", "10", "100"])
+    row[0][0].legend(frameon=False, fontsize=9)
+    figure.tight_layout()
+    long = pd.concat([t.rename(columns={metric: "value"}).assign(metric=metric) for metric, t in tables.items()])
+    return told(figure, long.reset_index(drop=True))

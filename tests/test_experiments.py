@@ -102,6 +102,8 @@ def test_a_test_on_another_set_counts_classes_by_name() -> None:
     right = (names == other.manifest["expression"].to_numpy()[rows]).mean()
     assert numbers["images"] == len(rows) and numbers["accuracy"] == pytest.approx(right)
     assert set(numbers["recall"]) == set(CLASSES)
+    matrix = record.arrays()["confusion_on_sfew-twin"]
+    assert np.trace(matrix) == round(right * len(rows)) and matrix.sum() == len(rows)
 
 
 def test_maps_are_kept_of_rendered_people_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ ORDER = (
     *("errors", "paths", "provenance", "progress"),
     *("recipe", "clustering", "layers", "losses", "backbones", "heads", "data", "weights"),
     *("papers", "train", "evaluate"),
-    *("records", "published", "audit", "figures", "figures_data", "figures_audit", "calibration"),
+    *("records", "published", "audit", "figures", "figures_data", "figures_audit", "calibration", "reality"),
     *("experiments", "claims", "compare", "blind"),
     *("execute", "made", "notebook", "predict", "costs", "pages", "cards", "book", "cli"),
 )

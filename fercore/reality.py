@@ -1,0 +1,156 @@
+"""Does the twin speak of reality? Runs that learn on FERPlus's twin and are tested on the real set, and the reverse.
+
+Every run is a baseline (`fercore.papers.baselines`): the same small network, the same training, other data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fercore import evaluate, records
+from fercore.errors import RecordError
+from fercore.papers import baselines
+from fercore.papers.baselines import BaselineRecipe
+from fercore.records import Record
+
+REAL, TWIN = "ferplus", "ferplus-twin"
+SHARES = (0.01, 0.1, 1.0)
+"""Shares of the real training labels that fine-tuning may see."""
+EPOCHS = {0.01: 60, 0.1: 24, 1.0: 8}
+"""Fewer images, more passes over them; the same for a network that has seen the twin and for one that has not."""
+COMMON: dict[str, Any] = {
+    "last_stride": 2, "optimiser": "adamw", "weight_decay": 0.05, "learning_rate": 1e-3, "final_rate": 0.0,
+    "targets": "votes", "label_smoothing": 0.0, "standardise": True, "mirror": True, "average": 0.99, "batch_size": 32,
+    "rotation": 8.0, "zoom": 0.1, "shift": 0.06, "contrast": 0.2, "erase": 0.0, "small_epochs": 0,
+    "backbone_learning_rate": 2e-3, "backbone_small_epochs": 0, "backbone_final_rate": 0.1, "backbone_epochs": 14,
+}  # fmt: skip
+"""What all runs share, so that the stage on the twin is trained once a seed."""
+WITHOUT: dict[str, dict[str, Any]] = {
+    "many people": {"people": 100},
+    "changing light": {"scenery": "studio"},
+    "things before the face": {"occluders": 0.0, "accessories": 0.0},
+    "weak expressions": {"levels": [4]},
+    "camera flaws": {"blur": 0.0, "compression": 0.0, "noise": 0.0},
+    "personal variation": {"jitter": 0.0, "drop": 0.0, "stray": 0.0},
+}
+"""What a twin loses in the ablation: its name, and the parameters that take it away."""
+
+
+def rendered_only(seed: int = 0, without: str = "", preset: str = "quick", **changes: Any) -> BaselineRecipe:
+    """Trained on the twin alone, perhaps without something; tested on the twin and on the real set."""
+    data = WITHOUT[without] if without else {}
+    changes = {"epochs": 2, "learning_rate": 2e-4, "data": data, "also_on": REAL} | changes
+    return _recipe(TWIN, preset, seed, **changes)
+
+
+def fine_tuned(share: float, from_twin: bool, seed: int = 0, preset: str = "quick", **changes: Any) -> BaselineRecipe:
+    """Trained on a share of the real training images, after the twin or from random weights; tested on both."""
+    start = {"pretraining": TWIN} if from_twin else {"backbone_epochs": 0}
+    return _recipe(REAL, preset, seed, **({"share": share, "epochs": EPOCHS[share], "also_on": TWIN} | start | changes))
+
+
+def _recipe(dataset: str, preset: str, seed: int, **changes: Any) -> BaselineRecipe:
+    common = COMMON if preset != "smoke" else {}  # a look at whether it runs needs no settings of its own
+    if preset == "smoke":
+        changes["epochs"] = 1
+    return baselines.recipe(preset, dataset, **(common | changes), seed=seed)
+
+
+def runs(root: Path | None = None) -> list[Record]:
+    """The committed runs of this comparison, or those under ``root``."""
+    found = records.find(root, paper="baselines", preset="quick")
+    return [run for run in found if {run.recipe["dataset"], run.recipe["also_on"]} == {REAL, TWIN}]
+
+
+def table(found: Sequence[Record]) -> pd.DataFrame:
+    """One row a run: what it learnt on, share of real labels, what the twin lacked, seed, accuracies in per cent.
+
+    ``accuracy`` and ``balanced`` are on the real test images, ``on twin`` the accuracy on the twin's.
+    """
+    rows = []
+    for run in found:
+        r = run.recipe
+        learnt = "twin" if r["dataset"] == TWIN else "twin, then real" if r["pretraining"] else "real"
+        there = f"on_{r['also_on']}"
+        real, twin = ("test", there) if r["dataset"] == REAL else (there, "test")
+        rows.append(
+            {
+                "learnt on": learnt,
+                "share": r["share"] if r["dataset"] == REAL else 0.0,
+                "without": next((name for name, data in WITHOUT.items() if data == r["data"]), ""),
+                "seed": r["seed"],
+                "accuracy": 100 * run.metrics[real]["accuracy"],
+                "balanced": 100 * run.metrics[real]["balanced_accuracy"],
+                "on twin": 100 * run.metrics[twin]["accuracy"],
+                "record": run.name,
+            }
+        )
+    columns = ["learnt on", "share", "without", "seed", "accuracy", "balanced", "on twin", "record"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def over_seeds(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean of a metric over seeds with its 95 % interval, a row for each way of learning."""
+    rows = []
+    for (learnt, share, without), own in table.groupby(["learnt on", "share", "without"], sort=False):
+        values = own[metric].tolist()
+        value, low, high = evaluate.over_seeds(values) if len(values) > 1 else (values[0], float("nan"), float("nan"))
+        rows.append(
+            {"learnt on": learnt, "share": share, "without": without, "seeds": len(values)}
+            | {metric: value, "low": low, "high": high}
+        )
+    return pd.DataFrame(rows)
+
+
+def gains(table: pd.DataFrame) -> pd.DataFrame:
+    """What the twin adds at each share of real labels: mean difference over seeds with its 95 % interval, in points.
+
+    Pairs are runs of the same seed, which see the same real images.
+    """
+    rows = []
+    for metric, share in product(("accuracy", "balanced"), SHARES):
+        of = table[table["share"] == share].pivot_table(index="seed", columns="learnt on", values=metric)
+        if {"real", "twin, then real"} <= set(of):
+            difference = (of["twin, then real"] - of["real"]).dropna()
+            if len(difference) > 1:
+                gain = evaluate.over_seeds(difference.tolist())
+                rows.append(
+                    {"share": share, "seeds": len(difference), "gain": gain.value, "low": gain.low, "high": gain.high}
+                )
+    return pd.DataFrame(rows, columns=["metric", "share", "seeds", "gain", "low", "high"])
+
+
+def all_recipes(seeds: int = 5) -> list[BaselineRecipe]:
+    """Every run of the page, in the order in which they are worth having."""
+    wanted = [rendered_only(seed) for seed in range(seeds)]
+    wanted += [
+        fine_tuned(share, from_twin, seed) for share in SHARES for seed in range(seeds) for from_twin in (True, False)
+    ]
+    return wanted + [rendered_only(0, without) for without in WITHOUT]
+
+
+def words(found: Sequence[Record]) -> dict[str, str]:
+    """Means over seeds for the words of the page, in per cent."""
+    rows = table(found)
+    rows = rows[rows["without"] == ""]
+    twin, real = rows[rows["learnt on"] == "twin"], rows[(rows["learnt on"] == "real") & (rows["share"] == 1)]
+    return {
+        "twin_on_real": f"{twin['balanced'].mean():.1f} %",
+        "real_on_real": f"{real['balanced'].mean():.1f} %",
+        "real_on_twin": f"{real['on twin'].mean():.1f} %",
+        "twin_on_twin": f"{twin['on twin'].mean():.1f} %",
+    }
+
+
+def confusion(found: Sequence[Record]) -> tuple[np.ndarray, list[str]]:
+    """Counts over seeds of how networks that saw the twin alone answer real images, (K, K), rows true; the classes."""
+    chosen = [run for run in found if run.recipe["dataset"] == TWIN and not run.recipe["data"]]
+    if not chosen:
+        raise RecordError("No record was trained on the twin alone.", do="run fercore.reality.all_recipes()")
+    return sum(run.arrays()[f"confusion_on_{REAL}"] for run in chosen), chosen[0].classes

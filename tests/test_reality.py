@@ -1,0 +1,79 @@
+"""Twin and real set: the arms differ in nothing but the data, and tables say what the runs say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fercore import reality
+from fercore.data import twin_designs
+from fercore.papers import baselines
+
+
+def test_the_stage_on_the_twin_is_trained_once_a_seed() -> None:
+    stages = [
+        baselines.backbone_stage(recipe).key()
+        for recipe in (reality.rendered_only(1), *(reality.fine_tuned(share, True, 1) for share in reality.SHARES))
+    ]
+    assert len(set(stages)) == 1
+    assert baselines.backbone_stage(reality.rendered_only(2)).key() not in stages
+    assert baselines.backbone_stage(reality.rendered_only(1, "many people")).key() not in stages
+
+
+@pytest.mark.parametrize("share", reality.SHARES)
+def test_arms_differ_in_the_first_stage_alone(share: float) -> None:
+    twin, none = (reality.fine_tuned(share, from_twin, 0).model_dump() for from_twin in (True, False))
+    assert {name for name in twin if twin[name] != none[name]} == {"pretraining", "backbone_epochs"}
+    assert none["backbone_epochs"] == 0
+
+
+@pytest.mark.parametrize("without", reality.WITHOUT)
+def test_what_is_taken_away_are_parameters_of_the_twin(without: str) -> None:
+    changed = twin_designs.parameters(reality.TWIN, "quick", **reality.WITHOUT[without])
+    assert changed != twin_designs.parameters(reality.TWIN, "quick")
+
+
+def run(recipe: Any, real: float, twin: float) -> Any:
+    own, other = (twin, real) if recipe.dataset == reality.TWIN else (real, twin)
+    numbers = [{"accuracy": value, "balanced_accuracy": value / 2} for value in (own, other)]
+    metrics = {"test": numbers[0], f"on_{recipe.also_on}": numbers[1]}
+    return SimpleNamespace(recipe=recipe.model_dump(), metrics=metrics, name="a record")
+
+
+def test_the_table_tells_real_from_twin() -> None:
+    found = [
+        run(reality.rendered_only(0), 0.4, 0.8),
+        run(reality.rendered_only(0, "weak expressions"), 0.3, 0.9),
+        run(reality.fine_tuned(0.1, True), 0.7, 0.6),
+        run(reality.fine_tuned(0.1, False), 0.6, 0.2),
+    ]
+    table = reality.table(found)
+    assert table["learnt on"].tolist() == ["twin", "twin", "twin, then real", "real"]
+    assert table["without"].tolist() == ["", "weak expressions", "", ""]
+    assert table["accuracy"].tolist() == pytest.approx([40, 30, 70, 60])
+    assert table["balanced"].tolist() == pytest.approx([20, 15, 35, 30])
+    assert table["on twin"].tolist() == pytest.approx([80, 90, 60, 20])
+    assert table["share"].tolist() == [0, 0, 0.1, 0.1]
+
+
+def test_gains_by_hand() -> None:
+    values = {0: (0.7, 0.6), 1: (0.72, 0.64), 2: (0.71, 0.62)}
+    found = [
+        run(reality.fine_tuned(0.1, from_twin, seed), value, 0.5)
+        for seed, pair in values.items()
+        for from_twin, value in zip((True, False), pair, strict=True)
+    ]
+    line, balanced = reality.gains(reality.table(found)).to_dict("records")
+    assert (line["metric"], balanced["metric"]) == ("accuracy", "balanced") and balanced["gain"] == pytest.approx(4.5)
+    assert line["share"] == 0.1 and line["seeds"] == 3
+    assert line["gain"] == pytest.approx(9)  # 10, 8 and 9 points
+    assert line["high"] - line["gain"] == pytest.approx(4.302653 * 1 / 3**0.5, rel=1e-5)  # t of 2 degrees of freedom
+    means = reality.over_seeds(reality.table(found), "accuracy").set_index("learnt on")["accuracy"]
+    assert means.to_dict() == pytest.approx({"twin, then real": 71, "real": 62})
+
+
+def test_every_run_is_another_one() -> None:
+    keys = [recipe.key() for recipe in reality.all_recipes(5)]
+    assert len(set(keys)) == len(keys) == 5 + 2 * 3 * 5 + len(reality.WITHOUT)
