@@ -22,6 +22,7 @@ os.environ["FERCORE_STEP"] = "1"  # marks the lines that `make book` shows
 # What each notebook works on by default, so that it is prepared once, before.
 DATA = {
     "data/twins": ["kdef-twin"],
+    "data/calibration": ["kdef-twin"],
     "data/ferplus": ["ferplus"],
     "lan/training": ["kdef-twin"],
 }

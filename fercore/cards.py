@@ -45,7 +45,7 @@ def card_page(name: str) -> str:
         lines += ["", "Splits by people, with their sizes at preset `paper`:", "", *_table(pd.DataFrame(splits), "")]
     for group, names in GROUPS.items():
         lines += ["", f"## Parameters: {group}", "", *_table(_parameters(design.presets, names), "parameter")]
-    lines += ["", "## What it was calibrated by", "", design.calibration]
+    lines += ["", "## What it was calibrated by", "", f"{design.calibration} See {{doc}}`/notebooks/data/calibration`."]
     lines += ["", "## Known artefacts", "", *(f"- {note}" for note in design.notes)]
     lines += ["", "## What it must not be used for", "", *(f"- {note}" for note in twin_designs.GENERAL), ""]
     numbers = _parameters(design.presets, [field for names in GROUPS.values() for field in names])

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from fercore import cards
+from fercore import calibration, cards
 from fercore.data import twin_designs
 from fercore.data.twin_rows import Twin, at_hardness
 from fercore.errors import ParameterError
@@ -52,3 +52,11 @@ def test_hardness_is_one_number_for_three_parameters() -> None:
     for hardness in (-0.1, 1.1, float("nan")):
         with pytest.raises(ParameterError, match="hardness"):
             at_hardness(hardness)
+
+
+def test_a_calibration_is_of_the_hardness_that_the_twin_has() -> None:
+    found = {name: re.search(r"Hardness alone, ([\d.]+)", d.calibration) for name, d in twin_designs.DESIGNS.items()}
+    assert {name for name, match in found.items() if match} <= set(calibration.TARGETS)
+    for name, match in found.items():
+        for preset in ("smoke", "quick", "paper") if match else ():
+            assert calibration.taken(name, preset) == float(match[1]), (name, preset)

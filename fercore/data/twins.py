@@ -245,7 +245,7 @@ def prepare(target: Path, twin: Twin, *, preset: str = "", workers: int | None =
                 "versions": versions(),
                 "action_units": list(AU_ORDER),
             },
-            notes=[*twin_designs.GENERAL, *design.notes],
+            notes=[*twin_designs.GENERAL, *design.notes, f"Calibrated by: {design.calibration}"],
             counts=_counts(table, design.published),
         )
     shutil.rmtree(parts, ignore_errors=True)
