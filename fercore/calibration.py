@@ -70,8 +70,9 @@ def hardness_of(parameters: dict[str, Any]) -> float:
 
 
 def runs(root: Path | None = None, preset: str = "quick") -> list[Record]:
-    """The baseline runs on twins that are committed (or lie under ``root``), where no other stage came before."""
-    found = records.find(root, paper="baselines", preset=preset, pretraining="")
+    """The committed runs of plain networks on twins, or those under ``root``: trained on the twin alone, tested on it
+    alone. A paper's own baseline is one of them."""
+    found = records.find(root, method="resnet18", preset=preset, pretraining="", also_on="")
     return [run for run in found if run.recipe["dataset"] in TARGETS]
 
 

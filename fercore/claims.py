@@ -16,7 +16,6 @@ that other code has made than what stands here now counts, and is called stale.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -214,9 +213,8 @@ def _fits(run: Record, criterion: Any) -> bool:
     """Whether a record is of the criterion's paper, data (real or twin) and settings, and sets nothing else."""
     wanted = dict(pair.split("=", 1) for pair in criterion.where.split(";") if pair)
     names = {criterion.dataset, f"{criterion.dataset}-twin"} if criterion.dataset else {run.recipe["dataset"]}
-    of = run.recipe["paper"] == criterion.paper and run.recipe["dataset"] in names
-    extra = set(re.findall(r"--set[ =](\w+)=", run.command)) - set(wanted)
-    return of and not extra and all(str(run.recipe.get(name)) == value for name, value in wanted.items())
+    of = run.recipe["paper"] == criterion.paper and run.recipe["dataset"] in names and run.changed <= set(wanted)
+    return of and all(str(run.recipe.get(name)) == value for name, value in wanted.items())
 
 
 def _of(run: Record, dataset: str) -> bool:

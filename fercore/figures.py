@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+OURS = "#2563eb"
 COLOURS = {"ResNet-18": "#7a8794", "LAN": "#c2410c", "paper": "#111827"}
 """Colour of a method, the same in every figure; ``paper`` marks published values."""
 
@@ -142,7 +143,7 @@ def intervals(
     step = 0.62 / max(len(methods), 1)
     for group, method, value, low, high in rows:
         y = groups.index(group) + (methods.index(method) - (len(methods) - 1) / 2) * step
-        colour = COLOURS.get(method, "#2563eb")
+        colour = COLOURS.get(method, OURS)
         axes.plot([low, high], [y, y], color=colour, linewidth=2.5, solid_capstyle="round")
         axes.plot(value, y, "o", color=colour, markersize=7)
         axes.annotate(f"{value:.1f}", (value, y), (0, 6), textcoords="offset points", ha="center", fontsize=8)
@@ -154,7 +155,7 @@ def intervals(
     axes.set_yticks(range(len(groups)), groups)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.set_xlabel("accuracy in per cent")
-    handles = [Line2D([], [], color=COLOURS.get(m, "#2563eb"), marker="o", label=f"{m}, ours") for m in methods]
+    handles = [Line2D([], [], color=COLOURS.get(m, OURS), marker="o", label=f"{m}, ours") for m in methods]
     if published:
         handles.append(Line2D([], [], color="k", marker="D", mfc="white", ls="", label="published"))
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
@@ -172,7 +173,7 @@ def training_curves(histories: Mapping[str, Mapping[str, Sequence[Mapping[str, f
         rows = [row for stage in stages.values() for row in stage]
         shared = max(shared, len(stages.get("backbone", [])))
         epochs = np.arange(1, len(rows) + 1)
-        colour = COLOURS.get(method, "#2563eb")
+        colour = COLOURS.get(method, OURS)
         left.plot(epochs, [r["train_cross_entropy"] for r in rows], "o-", ms=3, color=colour, label=method)
         right.plot(epochs, [100 * r["validation_accuracy"] for r in rows], "o-", ms=3, color=colour, label=method)
     for axes, name in ((left, "training cross-entropy"), (right, "validation accuracy in per cent")):
@@ -279,3 +280,30 @@ def lines(x: np.ndarray, series: Mapping[str, np.ndarray], xlabel: str, ylabel: 
     if len(series) > 1:
         axes.legend(frameon=False)
     return told(axes, pd.DataFrame({xlabel: x, **series}))
+
+
+def differences(table: pd.DataFrame, against: str, xlabel: str = "difference in points") -> Axes:
+    """What each row of an ablation changes, with its interval, group by group; the row without a difference is hollow.
+
+    ``table``: columns ablation, row, difference, low, high; a NaN marks the row
+    that the others are held ``against``.
+    """
+    groups = list(dict.fromkeys(table["ablation"]))
+    y = np.arange(len(table)) + 0.8 * table["ablation"].map(groups.index).to_numpy()
+    own = table["difference"].isna().to_numpy()
+    _, axes = plt.subplots(figsize=(7, 0.3 * float(y[-1]) + 1.4))
+    axes.axvline(0, color="#6b7280", linewidth=1)
+    axes.hlines(y[~own], table["low"][~own], table["high"][~own], color=OURS, linewidth=2.5)
+    axes.plot(table["difference"][~own], y[~own], "o", color=OURS, markersize=7, label="changed")
+    axes.plot(np.zeros(own.sum()), y[own], "o", mfc="white", mec="#6b7280", markersize=7, label=against)
+    axes.set_yticks(y, table["row"])
+    axes.set_ylim(y[-1] + 0.9, -1.4)
+    for group in groups:
+        first = y[(table["ablation"] == group).to_numpy()].min()
+        axes.annotate(
+            group, (0, first - 0.75), xycoords=("axes fraction", "data"), fontsize=9, fontweight="bold", va="center"
+        )
+    axes.set_xlabel(xlabel)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    axes.grid(axis="y", visible=False)
+    return told(axes, table)

@@ -11,10 +11,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fercore.figures import told
+from fercore.figures import OURS, told
 
 VISIBLE, HIDDEN = "#16a34a", "#dc2626"
-OURS, PUBLISHED = "#2563eb", "#111827"
+PUBLISHED = "#111827"
 
 
 def landmark_row(
@@ -114,7 +114,8 @@ def accuracy_by_yaw(table: pd.DataFrame) -> Axes:
         label = twin.removesuffix("-twin")
         axes.errorbar(own["yaw"], own["accuracy"], errors, fmt="o-", color=colour, capsize=3, label=label)
     axes.set(xlabel="yaw in degrees", ylabel="accuracy, %", ylim=(0, 100), xticks=sorted(set(table["yaw"])))
-    axes.legend(frameon=False)
+    if len(table):
+        axes.legend(frameon=False)
     return told(axes, table)
 
 

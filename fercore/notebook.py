@@ -146,8 +146,11 @@ def how_to_get(dataset: str) -> HTML:
 
 
 def reference(**recipe: Any) -> list[records.Record]:
-    """The committed reference records with these recipe values; see :func:`fercore.records.find`. None is an error."""
-    found = records.find(**recipe)
+    """The committed reference records with these recipe values, all others as the preset sets them; none is an error.
+
+    See :func:`fercore.records.find`, which finds the others, too.
+    """
+    found = [record for record in records.find(**recipe) if record.changed <= set(recipe)]
     if not found:
         wanted = ", ".join(f"{name} {value}" for name, value in recipe.items())
         raise RecordError(f"book/records holds no reference record of {wanted}.", do="restore it from the repository")
@@ -240,23 +243,17 @@ def paired_table(first: records.Record, second: records.Record) -> pd.DataFrame:
     The interval is a paired bootstrap, over subjects where they are known. Two
     records whose test images differ are an error.
     """
-    one, two = first.arrays(), second.arrays()
-    if not (len(one["samples"]) == len(two["samples"]) and (one["samples"] == two["samples"]).all()):
-        raise RecordError(f"{first.name} and {second.name} were not tested on the same images.")
-    right = [a["probabilities"].argmax(1) == a["labels"] for a in (one, two)]
     names = [METHODS[record.recipe["method"]] for record in (first, second)]
     lines = []
     for subset in first.metrics:
-        chosen = one[f"in_{subset}"]
-        difference = 100 * (right[1].astype(float) - right[0])[chosen]
-        gain = evaluate.bootstrap(difference, one["subjects"][chosen] if "subjects" in one else None)
-        test = evaluate.mcnemar(right[0][chosen], right[1][chosen])
+        one, two, subjects = records.paired(first, second, subset)
+        gain, test = evaluate.paired_bootstrap(two, one, subjects), evaluate.mcnemar(one, two)
         lines.append(
             {
                 "images of": SUBSETS.get(subset, subset),
-                "images": int(chosen.sum()),
-                f"{names[1]} − {names[0]}, points": f"{gain.value:+.2f}",
-                "95 % interval": f"{gain.low:+.2f} … {gain.high:+.2f}",
+                "images": len(one),
+                f"{names[1]} − {names[0]}, points": f"{100 * gain.value:+.2f}",
+                "95 % interval": f"{100 * gain.low:+.2f} … {100 * gain.high:+.2f}",
                 f"only {names[0]} right": test.only_first,
                 f"only {names[1]} right": test.only_second,
                 "McNemar p": f"{test.p:.3f}",

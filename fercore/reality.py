@@ -121,7 +121,14 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
             if len(difference) > 1:
                 gain = evaluate.over_seeds(difference.tolist())
                 rows.append(
-                    {"share": share, "seeds": len(difference), "gain": gain.value, "low": gain.low, "high": gain.high}
+                    {
+                        "metric": metric,
+                        "share": share,
+                        "seeds": len(difference),
+                        "gain": gain.value,
+                        "low": gain.low,
+                        "high": gain.high,
+                    }
                 )
     return pd.DataFrame(rows, columns=["metric", "share", "seeds", "gain", "low", "high"])
 

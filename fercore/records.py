@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -88,6 +89,11 @@ class Record(BaseModel):
     @property
     def name(self) -> str:
         return name_of(self.recipe, self.key)
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """Names of the parameters that its command sets; all others are the preset's own."""
+        return frozenset(re.findall(r"--set[ =](\w+)=", self.command))
 
     @property
     def results(self) -> str:
@@ -207,6 +213,19 @@ def find(root: Path | None = None, **recipe: Any) -> list[Record]:
         for record in _walk(root or reference_records())
         if all(record.recipe.get(name) == value for name, value in recipe.items())
     ]
+
+
+def paired(first: Record, second: Record, subset: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Which images of a subset each of two runs has right, (N,) bool twice, and their subjects (N,) where known.
+
+    Two records whose test images differ are an error.
+    """
+    one, two = first.arrays(), second.arrays()
+    if not np.array_equal(one["samples"], two["samples"]):
+        raise RecordError(f"{first.name} and {second.name} were not tested on the same images.")
+    chosen = one[f"in_{subset}"]
+    right = [(a["probabilities"].argmax(1) == a["labels"])[chosen] for a in (one, two)]
+    return right[0], right[1], one["subjects"][chosen] if "subjects" in one else None
 
 
 def _walk(root: Path) -> Iterator[Record]:

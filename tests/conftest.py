@@ -28,6 +28,7 @@ def fercore(*words: object, cwd: Path = paths.ROOT, timeout: float = 600) -> sub
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs together when tests run in several processes: all that read the book, else a file's tests.
 

@@ -12,7 +12,7 @@ import pytest
 from test_records import record_of
 from tiny import Command
 
-from fercore import notebook, records
+from fercore import made, records
 from fercore.compare import ROUNDING, SEEDS, Comparison, allowance, compare
 from fercore.errors import RecordError
 
@@ -191,7 +191,11 @@ def test_how_far_accuracies_may_be_apart() -> None:
 
 def executed(path: Path, *found: records.Record) -> Path:
     """A notebook whose last cell shows how these records were made, as the pages do."""
-    output = {"output_type": "display_data", "data": {"text/html": notebook.how_made(found).data}, "metadata": {}}
+    output = {
+        "output_type": "display_data",
+        "data": {"text/html": "".join(map(made.record_html, found))},
+        "metadata": {},
+    }
     path.write_text(json.dumps({"cells": [{"cell_type": "markdown"}, {"cell_type": "code", "outputs": [output]}]}))
     return path
 

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -13,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from test_records import record_of
 
 from fercore import experiments, figures, made, notebook, provenance, published, records
-from fercore.errors import ParameterError
+from fercore.errors import ParameterError, RecordError
 
 matplotlib.use("Agg")
 PARAMETERS = """preset: str = "smoke"  # smoke | quick | paper
@@ -292,3 +294,15 @@ def test_a_drop_down_names_records_and_files_and_marks_what_is_stale(
 def test_numbers_for_the_text() -> None:
     assert notebook.printed("lan", "T3", "LAN") == "88.45 %"
     assert notebook.printed("lan", "text", "LAN over RAN", "> 30", "Pose-FERPlus") == "4.95 points"
+
+
+def test_a_reference_has_the_settings_of_its_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = record_of("1" * 10), record_of("2" * 10, seed=1)
+    other.command += " --set alpha=0.1 --set data='{\"jitter\": 0.2}'"
+    assert own.changed == frozenset() and other.changed == {"alpha", "data"}
+    for record in (own, other):
+        records.write(record, {"labels": np.arange(3)}, tmp_path)
+    monkeypatch.setattr(records, "reference_records", lambda: tmp_path)
+    assert [record.key for record in notebook.reference(paper="lan")] == [own.key]
+    with pytest.raises(RecordError, match="holds no reference record of paper lan, seed 1"):
+        notebook.reference(paper="lan", seed=1)

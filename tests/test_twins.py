@@ -208,7 +208,7 @@ def test_manifest_follows_the_design(tiny):
     pd.testing.assert_frame_equal(tiny.manifest[list(table)], table, check_dtype=False)
     assert tiny.classes == ("neutral", "fear") and tiny.card["made"]["action_units"] == list(twins.AU_ORDER)
     assert len(twins.AU_ORDER) == 44 and tiny.card["notes"]
-    assert tiny.card["made"]["parameters"]["levels"] == [3, 4]
+    assert tiny.card["made"]["parameters"]["levels"] == [4]
     assert tiny.manifest["age"].between(20, 75).all()
 
 
