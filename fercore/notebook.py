@@ -148,9 +148,9 @@ def how_to_get(dataset: str) -> HTML:
 def reference(**recipe: Any) -> list[records.Record]:
     """The committed reference records with these recipe values, all others as the preset sets them; none is an error.
 
-    See :func:`fercore.records.find`, which finds the others, too.
+    Every method of the paper is its own, set or not. See :func:`fercore.records.find`, which finds the others, too.
     """
-    found = [record for record in records.find(**recipe) if record.changed <= set(recipe)]
+    found = [record for record in records.find(**recipe) if record.changed <= {*recipe, "method"}]
     if not found:
         wanted = ", ".join(f"{name} {value}" for name, value in recipe.items())
         raise RecordError(f"book/records holds no reference record of {wanted}.", do="restore it from the repository")

@@ -77,3 +77,20 @@ def test_gains_by_hand() -> None:
 def test_every_run_is_another_one() -> None:
     keys = [recipe.key() for recipe in reality.all_recipes(5)]
     assert len(set(keys)) == len(keys) == 5 + 2 * 3 * 5 + len(reality.WITHOUT)
+
+
+def test_words_are_means_of_what_was_run() -> None:
+    found = [
+        run(reality.rendered_only(0), 0.4, 0.8),
+        run(reality.rendered_only(1), 0.5, 0.6),
+        run(reality.rendered_only(0, "weak expressions"), 0.0, 0.0),
+        run(reality.fine_tuned(0.1, False), 0.6, 0.2),
+        run(reality.fine_tuned(0.01, False), 0.1, 0.1),
+        run(reality.fine_tuned(0.1, True), 0.9, 0.9),
+    ]
+    words = {
+        "real_share": "10 %", "twin_on_real": "22.5 %", "twin_on_twin": "70.0 %",
+        "real_on_real": "30.0 %", "real_on_twin": "20.0 %",
+    }  # fmt: skip
+    assert reality.words(found) == words
+    assert reality.words([*found, run(reality.fine_tuned(1.0, False), 0.8, 0.3)])["real_share"] == "all"
