@@ -105,7 +105,7 @@ def over_seeds(table: pd.DataFrame, metric: str) -> pd.DataFrame:
             {"learnt on": learnt, "share": share, "without": without, "seeds": len(values)}
             | {metric: value, "low": low, "high": high}
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["learnt on", "share", "without", "seeds", metric, "low", "high"])
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:

@@ -417,3 +417,12 @@ def test_bad_input_is_named(call, says):
     with pytest.raises(ParameterError, match=says):
         call()
     assert not Path("nowhere").exists()
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one core renders in the script itself")
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    script = tmp_path / "render.py"
+    script.write_text("from fercore.data import catalogue\ncatalogue.prepare('kdef-twin', people=4)\n")
+    environment = {**os.environ, "FERCORE_PREPARED": str(tmp_path / "data")}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0 and 'if __name__ == "__main__":' in done.stderr

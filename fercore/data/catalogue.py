@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -108,6 +109,7 @@ def prepare(name: str, preset: str = "smoke", *, whole: bool = True, **options: 
     processes that ask at once wait for each other.
     """
     check_preset(preset)
+    _not_while_a_worker_starts(name)
     found = entry(name)
     if found.real and (strange := options.keys() - set(found.options)):
         what = unknown(f"option of {name}", min(strange), found.options)
@@ -131,3 +133,15 @@ def prepare(name: str, preset: str = "smoke", *, whole: bool = True, **options: 
         do = "add its images and prepare it again; fercore data check says what is missing"
         raise DataError(f"{data.card['title']}: the part '{lost[0]}' is empty ({folder}).", do=do)
     return data
+
+
+def _not_while_a_worker_starts(name: str) -> None:
+    """Refuse to work in a process that renders for another: it would wait for the one that waits for it.
+
+    Each of them imports the script that started it, so a script whose calls stand at its top level gets here.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself finds out
+        raise DataError(
+            f"{name} is asked for while a process that renders it imports your script.",
+            do='put what the script does below a line: if __name__ == "__main__":',
+        )
