@@ -24,7 +24,6 @@ DATA = {
     "data/twins": ["kdef-twin"],
     "data/calibration": ["kdef-twin"],
     "data/ferplus": ["ferplus"],
-    "data/reality": ["ferplus-twin", "ferplus"],
     "lan/training": ["kdef-twin"],
 }
 # Sets that nobody can ship: part of the graph where FERCORE_DATA holds them.
