@@ -16,8 +16,18 @@ ORDER = (
     *("errors", "paths", "provenance", "progress"),
     *("recipe", "clustering", "layers", "losses", "backbones", "heads", "data", "weights"),
     *("papers", "train", "evaluate"),
-    *("records", "published", "audit", "figures", "figures_data", "figures_audit", "calibration", "reality"),
-    *("experiments", "claims", "compare", "blind"),
+    *(
+        "records",
+        "published",
+        "audit",
+        "figures",
+        "figures_data",
+        "figures_audit",
+        "figures_lan",
+        "calibration",
+        "reality",
+    ),
+    *("experiments", "ablations", "claims", "compare", "blind"),
     *("execute", "made", "notebook", "predict", "costs", "pages", "cards", "book", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""
