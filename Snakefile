@@ -25,6 +25,7 @@ DATA = {
     "data/calibration": ["kdef-twin"],
     "data/ferplus": ["ferplus"],
     "lan/training": ["kdef-twin"],
+    "lan/ablations": ["kdef-twin"],
 }
 # Sets that nobody can ship: part of the graph where FERCORE_DATA holds them.
 REAL = {"ferplus": ["ferplus", "FERPlus", "ferplus.tar.gz"]}
