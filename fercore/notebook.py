@@ -12,6 +12,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import HTML, display
@@ -210,11 +211,20 @@ def accuracy_table(found: Sequence[records.Record]) -> pd.DataFrame:
 
 
 def show(table: pd.DataFrame, caption: str = "") -> Table:
-    """A table without its index, with a caption, as HTML."""
+    """A table without its index, with a caption, as HTML; numbers of a column have the same decimals, NaN is a dash."""
     styled = table.style.hide(axis="index").set_caption(caption).set_table_attributes('class="table"')
     # A fixed id instead of a random one: the same page gives the same bytes.
     name = "".join(c for c in caption.lower() if c.isalnum())[:24] or "table"
+    for column in table.columns[[pd.api.types.is_float_dtype(kind) for kind in table.dtypes]]:
+        styled = styled.format(precision=_decimals(table[column]), na_rep="–", subset=[column])
     return Table(styled.to_html(uuid=name), table)
+
+
+def _decimals(values: pd.Series, most: int = 3) -> int:
+    """The fewest decimals that show every value as it is; ``most`` where that takes more."""
+    return next(
+        (n for n in range(most) if np.allclose(values, values.round(n), rtol=0, atol=1e-9, equal_nan=True)), most
+    )
 
 
 def code(function: Any) -> HTML:

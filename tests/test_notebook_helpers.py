@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from IPython.core.interactiveshell import InteractiveShell
 from test_records import record_of
 
@@ -307,3 +308,12 @@ def test_a_reference_has_the_settings_of_its_preset(tmp_path: Path, monkeypatch:
     assert [record.key for record in notebook.reference(paper="lan")] == [own.key]
     with pytest.raises(RecordError, match="holds no reference record of paper lan, seed 1"):
         notebook.reference(paper="lan", seed=1)
+
+
+def test_numbers_of_a_shown_column_have_the_same_decimals() -> None:
+    table = pd.DataFrame(
+        {"a": [85.1, 77.76], "b": [1.0, float("nan")], "c": [1 / 3, 0.5], "d": [1, 2], "e": ["x", "y"]}
+    )
+    rows = BeautifulSoup(notebook.show(table, "A caption.").data, "html.parser").tbody.find_all("tr")
+    shown = [[cell.text for cell in row.find_all("td")] for row in rows]
+    assert shown == [["85.10", "1", "0.333", "1", "x"], ["77.76", "–", "0.500", "2", "y"]]
