@@ -54,8 +54,8 @@ book: $(ENV) ## render data, execute every notebook at PRESET, compile _build/ht
 test: $(ENV) ## everything that is checked: style, unit tests, all notebooks, the book
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory book PRESET=smoke
-	@echo "== Tests, $(CORES) at a time"
-	@CORES=$(CORES) OMP_NUM_THREADS=1 python -m pytest --numprocesses=$(CORES) --dist=loadgroup
+	@echo "== Tests"
+	@CORES=$(CORES) python -m pytest
 	@echo "== All checks passed. The book: $(CURDIR)/_build/html/index.html"
 
 lint: $(ENV) ## style of code and notebooks

@@ -110,11 +110,12 @@ def files_hash(path: Path) -> str:
 
 
 def records_in(value: Any) -> Iterator[Record]:
-    """A record, or those in a list or dictionary."""
+    """A record, or those in a list or dictionary, however deep."""
     if isinstance(value, Record):
         yield value
     elif isinstance(value, Mapping | list | tuple):
-        yield from (r for r in (value.values() if isinstance(value, Mapping) else value) if isinstance(r, Record))
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from records_in(inner)
 
 
 # ---- the drop-down -------------------------------------------------------------------------------------------------

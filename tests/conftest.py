@@ -28,17 +28,16 @@ def fercore(*words: object, cwd: Path = paths.ROOT, timeout: float = 600) -> sub
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """What runs together when tests run in several processes: all that read the book, else a file's tests.
 
-    Whichever test asks for the book first waits for it: the limit of the others does not apply.
+    Said at collection, because xdist reads the groups before other plugins may change them. Whichever test asks for
+    the book first waits for it: the limit of the others does not apply.
     """
-    for item in items:
-        reads_book = "book" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("book" if reads_book else item.path.name))
-        if reads_book:
-            item.add_marker(pytest.mark.timeout(3600))
+    reads_book = "book" in getattr(item, "fixturenames", ())
+    item.add_marker(pytest.mark.xdist_group("book" if reads_book else item.path.name))
+    if reads_book:
+        item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(scope="session")
