@@ -29,14 +29,8 @@ def fercore(*words: object, cwd: Path = paths.ROOT, timeout: float = 600) -> sub
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """What runs together when tests run in several processes: all that read the book, else a file's tests.
-
-    Said at collection, because xdist reads the groups before other plugins may change them. Whichever test asks for
-    the book first waits for it: the limit of the others does not apply.
-    """
-    reads_book = "book" in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group("book" if reads_book else item.path.name))
-    if reads_book:
+    """Whichever test asks for the book first waits for it: the limit of the others does not apply."""
+    if "book" in getattr(item, "fixturenames", ()):
         item.add_marker(pytest.mark.timeout(3600))
 
 

@@ -37,8 +37,8 @@ UNCALIBRATED = "Nothing: its difficulty is as it was drawn first, and no baselin
 def calibrated(hardness: float, where: str, version: int = 1) -> str:
     """What a card says of a twin whose hardness was set; a change of it is another version."""
     return (
-        f"Hardness alone, {hardness} (calibration {version}): the accuracy of the plain ResNet-18 of preset quick on "
-        f"unseen people was brought near {where}. No method of the papers was looked at."
+        f"Strength of the expressions and hardness, {hardness} (calibration {version}): the accuracy of the plain "
+        f"ResNet-18 of preset quick on unseen people was brought near {where}. No method of the papers was looked at."
     )
 
 
