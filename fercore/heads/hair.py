@@ -49,9 +49,7 @@ def grow_hair(
 
     A coarse mesh (low ``density``) has fewer and wider locks.
     """
-    rng = np.random.default_rng(person.seed + 3)
-    fringe = rng.random() < 0.33 and person.hair in (*LONG_HAIR, "short", "ponytail") and headwear is None
-    strands = _Strands(rng, rng.uniform(-0.5, 0.5), fringe, np.array(person.hair_colour))
+    strands = _strands(person, headwear)
     if headwear == "headscarf":
         return [], []
     shell, surface = _shell(c, person, strands, headwear)
@@ -74,6 +72,22 @@ def grow_hair(
     return scalp, still
 
 
+def _strands(person: Person, headwear: str | None) -> _Strands:
+    rng = np.random.default_rng(person.seed + 3)
+    fringe = rng.random() < 0.33 and person.hair in (*LONG_HAIR, "short", "ponytail") and headwear is None
+    return _Strands(rng, rng.uniform(-0.5, 0.5), fringe, np.array(person.hair_colour))
+
+
+def shade_roots(c: Anatomy, person: Person, colours: Array, headwear: str | None = None) -> Array:
+    """Colours (V, 3) of the skin with fine hairs before the hairline, which would else be cut as with a knife."""
+    x, y, z = c.rest.T
+    angle = np.arctan2(x, z)
+    above = y - _hairline(person, angle, _strands(person, headwear))
+    ragged = 0.55 * (value_noise(person.seed + 9, angle * 40 + 70, y * 1.5 + 20) - 0.5)
+    cover = 0.6 * smoothstep(-0.55, 0.45, above + ragged) * smoothstep(1.7, 1.2, np.abs(angle))
+    return colours * (1 - cover[:, None]) + cover[:, None] * np.array(person.hair_colour)
+
+
 def _hairline(person: Person, angle: Array, strands: _Strands) -> Array:
     """Height above which hair grows, at an angle round the head (0 front, +-pi back)."""
     a, hair = np.abs(angle), person.hair
@@ -87,7 +101,8 @@ def _hairline(person: Person, angle: Array, strands: _Strands) -> Array:
         knots = [0, 0.35, 0.58, 0.74, 0.92, 1.10, 1.25, 1.36, 1.46, 1.66, 1.95, 2.3, np.pi]
         heights = [top, top - 0.05, top - 0.3, top - 1.3, 4.4, 3.3, 1.9, burn, burn - 0.3, 0.6, nape + 1.6, nape, nape]
         line = np.interp(a, knots, heights)
-    line = line + person.recede * (1.9 * smoothstep(0.08, 0.42, a) * smoothstep(1.05, 0.6, a) + 0.5 * (a < 1.0))
+    recede = 0.0 if strands.fringe else person.recede  # nobody combs hair over the forehead from bare temples
+    line = line + recede * (1.9 * smoothstep(0.08, 0.42, a) * smoothstep(1.05, 0.6, a) + 0.5 * (a < 1.0))
     if hair == "bald":
         wreath = np.interp(a, [0, 1.2, 1.5, 2.0, np.pi], [14, 12, 4.0, 3.5, 4.5])
         sides = np.interp(a, [0, 1.40, 1.62, 1.95, 2.3, np.pi], [14, 14, -0.8, -3.4, -4.6, -4.6])

@@ -11,7 +11,7 @@ from fercore.errors import ParameterError
 from fercore.heads import accessories, parts
 from fercore.heads.accessories import Accessories
 from fercore.heads.anatomy import Array, canonical
-from fercore.heads.hair import grow_hair
+from fercore.heads.hair import grow_hair, shade_roots
 from fercore.heads.motion import eye_centres, move_face
 from fercore.heads.muscles import check_action_units
 from fercore.heads.parts import PARTS, Patch
@@ -62,6 +62,8 @@ class Head:
         self._teeth, self._lower_teeth, self._tongue = parts.teeth_and_tongue(c, person, self.shape)
         wear = wear or Accessories()
         self._moving, hanging = grow_hair(c, person, wear.headwear, density)
+        roots = shade_roots(c, person, self.skin.colours, wear.headwear)
+        self.skin = self.skin._replace(colours=roots)
         beard = beard_hairs(c, person, self.skin, density)
         self._moving += [brow_hairs(c, person, self.shape, density), *([beard] if beard else [])]
         worn, self._glass = accessories.build(wear, c, person, self.shape, self.eye_centres)

@@ -130,7 +130,8 @@ def _paint_eyes(c: Anatomy, person: Person, colours: Array) -> Array:
 def _paint_lips(c: Anatomy, person: Person, colours: Array, tone: Array) -> Array:
     red = tone * ([0.84, 0.57, 0.56] if person.tone < 0.5 else [0.90, 0.68, 0.70])
     sticks = np.array([[0.56, 0.08, 0.12], [0.62, 0.22, 0.26], [0.42, 0.07, 0.14], [0.66, 0.30, 0.24]])
-    red = red * (1 - 0.85 * person.lipstick) + 0.85 * person.lipstick * sticks[person.seed // 7 % 4]
+    stick = sticks[person.seed // 7 % 4] * (1 - 0.35 * person.tone)  # chosen to go with the skin
+    red = red * (1 - 0.85 * person.lipstick) + 0.85 * person.lipstick * stick
     lines = 0.93 + 0.12 * value_noise(person.seed, c.x * 7 + 9, c.y * 1.2 + 30)[:, None]
     lip = (c.lip * c.face)[:, None]
     colours = colours * (1 - lip) + lip * red * lines
