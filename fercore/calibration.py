@@ -104,8 +104,8 @@ def taken(twin: str, preset: str = "quick") -> float:
 
 
 def at_taken(found: list[Record]) -> list[Record]:
-    """Of some runs those on twins as they are now: no parameter of the pictures was changed."""
-    return [run for run in found if not run.recipe["data"] and not _differs(run)]
+    """Of some runs those on twins as they are now: every parameter of the pictures is the one that stands here."""
+    return [run for run in found if not _differs(run)]
 
 
 def _differs(run: Record) -> bool:
