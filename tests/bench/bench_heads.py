@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ YAWS = (-90, -45, 0, 45, 90)
 RECIPES = [variants[0] for variants in EXPRESSIONS.values()]
 
 
-def milliseconds(work: Callable[[int], object], repeats: int = 9) -> float:
+def milliseconds(work: Callable[[int], object], repeats: int) -> float:
     """Median process CPU time of ``work(i)``, i = 0, 1, ..., after one call that warms up."""
     work(0)
     times = []
@@ -31,22 +31,21 @@ def milliseconds(work: Callable[[int], object], repeats: int = 9) -> float:
     return 1e3 * float(np.median(times))
 
 
-def main() -> None:
+def main(sizes: Sequence[int] = (48, 64, 112, 224), repeats: int = 9, views: int = 100) -> None:
     print(f"{'density':>7} {'faces':>8} {'new person, ms':>15} {'new expression, ms':>19}")
-    sizes = (48, 64, 112, 224)
     heads = {density: Head(sample_person(22), density) for density in sorted({level_of_detail(s) for s in sizes})}
     building = {}
     for density, head in heads.items():
-        new = milliseconds(lambda i, d=density: Head(sample_person(50 + i), d).mesh(RECIPES[1]))
-        building[density] = milliseconds(lambda i, h=head: h.mesh(RECIPES[i % len(RECIPES)]))
+        new = milliseconds(lambda i, d=density: Head(sample_person(50 + i), d).mesh(RECIPES[1]), repeats)
+        building[density] = milliseconds(lambda i, h=head: h.mesh(RECIPES[i % len(RECIPES)]), repeats)
         print(f"{density:7.2f} {len(head.mesh().faces):8,d} {new:15.1f} {building[density]:19.1f}")
     print(f"\n{'size, px':>8} {'density':>8} {'render, ms':>11} {'images a second, 5 views a face':>32}")
     for size in sizes:
         density = level_of_detail(size)
         mesh = heads[density].mesh(RECIPES[1])
-        one = milliseconds(lambda i, m=mesh, s=size: render(m, YAWS[i % len(YAWS)], size=s))
+        one = milliseconds(lambda i, m=mesh, s=size: render(m, YAWS[i % len(YAWS)], size=s), repeats)
         print(f"{size:8d} {density:8.2f} {one:11.1f} {1e3 / (one + building[density] / len(YAWS)):32.1f}")
-    bench_scan()
+    bench_scan(views=views)
 
 
 def bench_scan(n: int = 142, views: int = 100) -> None:
