@@ -180,6 +180,26 @@ def _field(text: str) -> tuple[str, Any]:
         return name, value
 
 
+@records_app.command("prove")
+def records_prove(
+    names: Annotated[list[str] | None, typer.Argument(help="committed records; default: every stale one")] = None,
+    since: Annotated[str, typer.Option(help="a commit with the code that made them; default: the one they name")] = "",
+) -> None:
+    """Show by shortened runs that edited training code still does the same, so that the records stay current."""
+    from fercore import experiments, records, unchanged
+
+    wrong = 0
+    for record in records.find():
+        if record.name in (names or [record.name]) and (names or experiments.stale(record)):
+            proof = unchanged.prove(record, since)
+            if proof.holds:
+                unchanged.keep(proof)
+            wrong += not proof.holds
+            say(f"{record.name}  {'the same to the last bit' if proof.holds else 'NOT the same: train it again'}")
+    if wrong:
+        raise typer.Exit(1)
+
+
 @records_app.command("list")
 def records_list(
     root: Annotated[Path | None, typer.Argument(help="folder of records; default: the committed ones")] = None,

@@ -31,7 +31,7 @@ from accelerate.utils import set_seed
 from filelock import FileLock
 from torch import nn
 
-from fercore import evaluate, provenance, records
+from fercore import evaluate, provenance, records, verification, weights
 from fercore.data import catalogue, protocols
 from fercore.data.prepared import Prepared
 from fercore.errors import ParameterError, RecordError
@@ -39,6 +39,8 @@ from fercore.paths import records_root
 from fercore.recipe import Recipe, unknown
 from fercore.train import fit, load_weights, predict, save_weights, to_predict
 
+IDENTITY = "identity"
+"""What a recipe's ``start`` says to ask for our own network that tells people apart (`fercore.papers.arcface`)."""
 SHOWN = 70
 """Test images whose maps a record keeps: in the KDEF twin, all views of one person."""
 
@@ -69,14 +71,52 @@ def code_of(name: str) -> str:
 
 
 def stale(record: records.Record) -> bool:
-    """Whether a record was made with other code than what stands here now."""
-    return record.code != code_of(record.recipe["paper"])
+    """Whether a record was made with other code than what stands here now, and nothing proves that it does the same.
+
+    The proofs are those of `fercore.unchanged`.
+    """
+    now = code_of(record.recipe["paper"])
+    return record.code != now and (record.name, now) not in records.proven()
 
 
-def run_key(recipe: Recipe, data: Prepared, *further: Prepared) -> str:
-    """What makes a run the same run: recipe, data sets, code; 10 hexadecimal digits."""
-    text = " ".join([recipe.key(), data.hash, *(other.hash for other in further), code_of(recipe.paper)])
+def run_key(recipe: Recipe, data: Prepared, *further: Prepared, start: Start | None = None) -> str:
+    """What makes a run the same run: recipe, data sets, first weights, code; 10 hexadecimal digits."""
+    hashes = [*(other.hash for other in further), *([start.hash] if start else [])]
+    text = " ".join([recipe.key(), data.hash, *hashes, code_of(recipe.paper)])
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+class Start(NamedTuple):
+    """Weights that the first network of a run starts from: a file, the hash of its content, how pictures must look."""
+
+    file: Path
+    hash: str
+    convention: weights.Convention
+
+
+def start_of(recipe: Recipe, root: Path) -> Start | None:
+    """What ``recipe.start`` names; our own face network is trained when it has not been. None for random weights."""
+    if not recipe.start:
+        return None
+    if recipe.start != IDENTITY:
+        file = Path(recipe.start).expanduser()
+        if not file.is_file():
+            what = f"parameter 'start' = {recipe.start!r} is no file of weights."
+            raise ParameterError(what, do=f"name one, or {IDENTITY}, or leave it empty")
+        convention = weights.OURS if file.suffix == ".safetensors" else weights.IMAGENET
+        return Start(file, provenance.file_hash(file)[:16], convention)
+    same = {name: getattr(recipe, name) for name in ("image_size", "width", "stem", "last_stride")}
+    record = run(paper("arcface").recipe(recipe.preset, **same), root)
+    return Start(record.folder / "model.safetensors", record.weights["final"].hash, weights.OURS)
+
+
+def _take_start(network: nn.Module, start: Start | None) -> None:
+    """Fill the trunk from the file; one whose pictures look otherwise has its first layer adapted."""
+    if start is None:
+        return
+    weights.load(network.backbone, start.file)
+    if start.convention != weights.OURS:
+        weights.adapt_input(network.backbone.conv1, network.backbone.bn1, start.convention)
 
 
 def run(recipe: Recipe, root: Path | None = None) -> records.Record:
@@ -87,10 +127,11 @@ def run(recipe: Recipe, root: Path | None = None) -> records.Record:
     root = root or records_root()
     data = catalogue.prepare(recipe.dataset, recipe.preset, **recipe.data)
     others = {name: catalogue.prepare(name, recipe.preset) for name in (recipe.pretraining, recipe.also_on) if name}
-    key = run_key(recipe, data, *others.values())
+    first = start_of(recipe, root)
+    key = run_key(recipe, data, *others.values(), start=first)
     with _only_one(root, key):
         found = _found(root / records.name_of(recipe.model_dump(), key))
-        record = found or _train(recipe, data, others, key, root)
+        record = found or _train(recipe, data, others, first, key, root)
         shutil.rmtree(root / ".running" / key, ignore_errors=True)
     return record
 
@@ -108,22 +149,27 @@ def _found(folder: Path) -> records.Record | None:
     return record
 
 
-def _train(recipe: Recipe, data: Prepared, others: Mapping[str, Prepared], key: str, root: Path) -> records.Record:
+def _train(
+    recipe: Recipe, data: Prepared, others: Mapping[str, Prepared], first: Start | None, key: str, root: Path
+) -> records.Record:
     started = datetime.now(UTC)
     module = paper(recipe.paper)
+    data = module.view(data) if hasattr(module, "view") else data
     code, commit = code_of(recipe.paper), provenance.commit()  # now, not at the end: files may be edited meanwhile
     parts = parts_of(recipe, data)
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
-    start = _backbone(recipe, module, others.get(recipe.pretraining, data), root, accelerator)
+    start = _backbone(recipe, module, others.get(recipe.pretraining, data), first, root, accelerator)
     clock = time.perf_counter()
 
     set_seed(recipe.seed)
     network = module.model(recipe, len(data.classes))
-    weights = {"method": _weights_note(network)}
+    if start is None:
+        _take_start(network, first)
+    begun = {"method": _weights_note(network)}
     if start is not None:
         same_classes = others.get(recipe.pretraining, data).classes == data.classes
         _start_from(network, start.network, classifier=same_classes)
-        weights = {"backbone": start.weights} | weights
+        begun = {"backbone": start.weights} | begun
     loss = module.criterion(recipe, network)
     folder = root / ".running" / key
     network, history = fit(
@@ -131,7 +177,7 @@ def _train(recipe: Recipe, data: Prepared, others: Mapping[str, Prepared], key: 
     )
     # An interrupted run is counted by its epochs, which the history holds whole.
     seconds = max(time.perf_counter() - clock, _seconds(history))
-    metrics, arrays = test(recipe, network, data, parts)
+    metrics, arrays = (test if data.by == "expression" else verification.test)(recipe, network, data, parts)
     arrays |= _maps(recipe, module, network, data, parts["test"])
     if recipe.also_on:
         name = f"on_{recipe.also_on}"
@@ -147,7 +193,7 @@ def _train(recipe: Recipe, data: Prepared, others: Mapping[str, Prepared], key: 
         code=code,
         metrics=metrics,
         history=({"backbone": start.history} if start else {}) | {"method": history},
-        weights=weights | {"final": _weights_note(network)},
+        weights=begun | {"final": _weights_note(network)},
         model=_model_note(recipe, network),
         seconds=seconds + (_seconds(start.history) if start else 0.0),
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
@@ -207,7 +253,7 @@ class _Stage(NamedTuple):
 
 
 def _backbone(
-    recipe: Recipe, module: ModuleType, data: Prepared, root: Path, accelerator: Accelerator
+    recipe: Recipe, module: ModuleType, data: Prepared, first: Start | None, root: Path, accelerator: Accelerator
 ) -> _Stage | None:
     """The stage that the recipe starts from, trained on ``data`` once and kept; None where it starts from nothing.
 
@@ -216,12 +262,13 @@ def _backbone(
     if not recipe.backbone_epochs:
         return None
     stage = module.backbone_stage(recipe)
-    key = run_key(stage, data)
+    key = run_key(stage, data, start=first)
     folder = root / ".backbones" / key
     with _only_one(root, key):
         set_seed(stage.seed)
         network = module.model(stage, len(data.classes))
-        weights = _weights_note(network)
+        _take_start(network, first)
+        begun = _weights_note(network)
         parts = parts_of(stage, data)
         network, history = fit(
             stage, network, module.criterion(stage, network), data, parts, folder, accelerator=accelerator
@@ -229,7 +276,7 @@ def _backbone(
         if not (folder / "model.safetensors").exists():
             save_weights(network, folder / "model.safetensors", data.classes)
         load_weights(network, folder / "model.safetensors")
-    return _Stage(network, history, weights)
+    return _Stage(network, history, begun)
 
 
 def _only_one(root: Path, key: str) -> contextlib.AbstractContextManager[Any]:

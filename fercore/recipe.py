@@ -44,6 +44,9 @@ class Recipe(BaseModel):
         default=1.0, description="share of the images that are trained and validated on, drawn by the seed"
     )
     pretraining: str = Field(default="", description="data set of the first stage; empty for the run's own")
+    start: str = Field(
+        default="", description="the trunk's first weights: empty for random ones, identity for our own, or a file"
+    )
     also_on: str = Field(default="", description="data set whose test part is tested on, too; empty for none")
     data: dict[str, Any] = Field(default={}, description="what is changed about the data set: a twin's parameters")
 

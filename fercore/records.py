@@ -8,6 +8,7 @@ It holds predictions and numbers, never a picture.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -25,6 +26,8 @@ from fercore.paths import records_root, reference_records
 
 FORMAT = 2
 """Format of the records written here; 1, without checksums and weights, is still read."""
+PROOFS = "unchanged.csv"
+"""Beside the records: which later code does the same (`fercore.unchanged`)."""
 AGAIN = "delete that folder and run the training again"
 
 
@@ -232,6 +235,15 @@ def _walk(root: Path) -> Iterator[Record]:
     for file in sorted(root.glob("*/record.json")):
         if not file.parent.name.startswith("."):
             yield read(file.parent)
+
+
+def proven(root: Path | None = None) -> set[tuple[str, str]]:
+    """(record, code) of `fercore.unchanged`: code that was shown to do for a record what the code that made it did."""
+    file = (root or reference_records()) / PROOFS
+    if not file.exists():
+        return set()
+    with file.open(newline="") as lines:
+        return {(line["record"], line["code"]) for line in csv.DictReader(lines)}
 
 
 def dump(record: Record) -> str:

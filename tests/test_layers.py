@@ -15,7 +15,7 @@ from fercore.provenance import imported_modules
 ORDER = (
     *("errors", "paths", "provenance", "progress"),
     *("recipe", "clustering", "layers", "losses", "backbones", "heads", "data", "weights"),
-    *("papers", "train", "evaluate"),
+    *("papers", "train", "evaluate", "verification"),
     *(
         "records",
         "published",
@@ -27,7 +27,7 @@ ORDER = (
         "calibration",
         "reality",
     ),
-    *("experiments", "ablations", "claims", "compare", "blind"),
+    *("experiments", "unchanged", "ablations", "claims", "compare", "blind"),
     *("execute", "made", "notebook", "predict", "costs", "pages", "cards", "book", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""

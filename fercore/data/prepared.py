@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,6 +47,8 @@ class Prepared:
     images: np.ndarray = field(repr=False)
     manifest: pd.DataFrame = field(repr=False)
     card: dict[str, Any] = field(repr=False)
+    by: str = "expression"
+    """The column of the manifest that says the class: the expression, or the ``subject`` (see :meth:`of_people`)."""
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -57,7 +59,13 @@ class Prepared:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(self.card["classes"])
+        return tuple(self.card["classes"] if self.by == "expression" else sorted(self.manifest[self.by].unique()))
+
+    def of_people(self) -> Prepared:
+        """The same images, each person a class; an error where nobody knows who is shown."""
+        if (self.manifest["subject"] == "").any():
+            raise DataError(f"{self.path} does not say who is on each image.", do="take a set that does: identity-twin")
+        return replace(self, by="subject")
 
     @property
     def hash(self) -> str:
@@ -65,8 +73,8 @@ class Prepared:
         return self.card["hash"]
 
     def labels(self) -> np.ndarray:
-        """(N,) int64: index of each row's expression in :attr:`classes`."""
-        return pd.Categorical(self.manifest["expression"], categories=self.classes).codes.astype(np.int64)
+        """(N,) int64: index of each row's expression, or person, in :attr:`classes`."""
+        return pd.Categorical(self.manifest[self.by], categories=self.classes).codes.astype(np.int64)
 
     def votes(self) -> np.ndarray:
         """(N, classes) float32: the shares of the raters' votes among the classes; columns ``votes_CLASS``."""

@@ -69,6 +69,23 @@ def official(manifest: pd.DataFrame, fold: int) -> Split:
     return parts
 
 
+def identity(manifest: pd.DataFrame, fold: int) -> Split:
+    """Pre-training on persons: the people of the split ``test`` are seen by nobody before the test.
+
+    All others train; every eighth image of each of them validates, since who is to be recognised must have been met.
+    """
+    if fold != 0:
+        raise ParameterError(f"The split of identity pre-training has one fold, 0, not {fold}.")
+    tested = (manifest["split"] == "test").to_numpy()
+    number = manifest.groupby("subject").cumcount().to_numpy()
+    held = ~tested & (number % 8 == 7)
+    return {
+        "train": np.flatnonzero(~tested & ~held),
+        "validation": np.flatnonzero(held),
+        "test": np.flatnonzero(tested),
+    }
+
+
 def by_people(
     test: float,
     *,
@@ -125,6 +142,7 @@ PROTOCOLS: dict[str, Callable[[pd.DataFrame, int], Split]] = {
     "lan-kdef-10fold": kdef_10fold,
     "ferplus-official": official,
     "official": official,
+    "identity": identity,
     "dmlnet-kdef-56-14": by_people(14 / 70),
     "phanet-kdef": by_people(14 / 70),
     "dmlnet-bu3dfe-70-30": by_people(0.3, pans=_NINE, expressions=_SIX),

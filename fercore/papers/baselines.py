@@ -102,7 +102,7 @@ PROTOCOLS = {
     **dict.fromkeys(("rafdb-twin", "ferplus-twin", "affectnet-twin", "sfew-twin"), "official"),
 }
 """The usual split of each data set."""
-_SIZES = {
+SIZES = {
     "smoke": {
         "images": 512, "image_size": 32, "width": 8, "stem": "small", "last_stride": 1,
         "backbone_epochs": 1, "epochs": 1, "batch_size": 32, "backbone_learning_rate": 0.05, "learning_rate": 0.02,
@@ -144,7 +144,7 @@ def settings(preset: str, dataset: str, changes: Mapping[str, object]) -> dict[s
         if name not in PROTOCOLS:
             raise ParameterError(unknown("data set to train on", str(name), PROTOCOLS))
     values = {"preset": preset, "dataset": dataset, "protocol": PROTOCOLS[dataset]}
-    return values | _SIZES[preset] | _CHANGES.get((preset, dataset), {})
+    return values | SIZES[preset] | _CHANGES.get((preset, dataset), {})
 
 
 def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object) -> BaselineRecipe:
