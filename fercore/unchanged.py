@@ -1,4 +1,4 @@
-"""Does edited training code still do the same? A proof by shortened runs: a tidied line need not cost a day of training.
+"""Does edited training code still do the same? A proof by shortened runs, which may save a day of training.
 
 A record is current while the code that a run goes through is the code that made it. After an edit that should change
 no number, the record's command is run twice, on few images and for one epoch a stage: in a checkout of the commit that

@@ -13,7 +13,7 @@ from tiny import CLASSES, manifest, write_prepared
 from fercore import experiments, train
 from fercore.data import catalogue, protocols
 from fercore.errors import ParameterError
-from fercore.papers import baselines, lan
+from fercore.papers import arcface, baselines, lan
 
 SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "epochs": 1, "backbone_epochs": 2, "method": "resnet18"}
 ORDERS = {"kdef-twin": CLASSES, "rafdb-twin": CLASSES, "sfew-twin": CLASSES[::-1], "affectnet-twin": ("fear", "anger")}
@@ -133,3 +133,64 @@ def test_names_of_other_sets_are_checked_before_anything_runs() -> None:
     for field in ("pretraining", "also_on"):
         with pytest.raises(ParameterError, match=r"'rafdb'.*did you mean 'rafdb-twin'"):
             lan.recipe("smoke", "kdef-twin", **{field: "rafdb"})
+
+
+# --- first weights -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small set of people under the name of the identity twin; its runs are as small as the others here."""
+
+    def make(target: Path, preset: str, **_: Any) -> None:
+        table = manifest(10, 4)
+        table["split"] = np.where(table["subject"].str[1:].astype(int) >= 8, "test", "train")
+        table["yaw"] = 10.0
+        write_prepared(target, table, name="identity-twin")
+
+    entry = catalogue.Entry("Faces", False, lambda preset, **_: preset, make)
+    monkeypatch.setitem(catalogue.DATASETS, "identity-twin", entry)
+
+
+def first_weights(record: Any, stage: str = "backbone") -> str:
+    return record.weights[stage].hash
+
+
+def test_a_network_that_tells_people_apart_is_tested_on_strangers(faces: None) -> None:
+    record = experiments.run(arcface.recipe("smoke", width=8, image_size=16, epochs=2))
+    numbers, arrays = record.metrics["test"], record.arrays()
+    assert len(record.classes) == 8 and numbers["people"] == 2 and numbers["images"] == 24
+    assert numbers["accuracy"] == pytest.approx(arrays["right"].mean())
+    assert numbers["accuracy_low"] <= numbers["accuracy"] <= numbers["accuracy_high"]
+    assert len(arrays["similarity"]) == numbers["pairs"] and (record.folder / "model.safetensors").exists()
+
+
+def test_runs_start_from_people_and_share_that_training(faces: None) -> None:
+    plain, started = run(), run(start="identity")
+    again = run(start="identity", method="lan", cluster_sample=16)
+    assert first_weights(plain) != first_weights(started) == first_weights(again)
+    assert plain.key != started.key
+    own = train.load_file(next(started.folder.parent.glob("arcface-*/model.safetensors")))
+    recipe = lan.recipe("smoke", "kdef-twin", **SMALL, start="identity")
+    network = lan.model(experiments.paper("lan").backbone_stage(recipe), len(CLASSES))
+    experiments._take_start(network, experiments.start_of(recipe, started.folder.parent))
+    assert torch.equal(network.backbone.conv1.weight, own["backbone.conv1.weight"])
+    assert len(list(started.folder.parent.glob("arcface-*"))) == 1
+
+
+def test_a_file_of_weights_is_taken_by_its_content(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.pth", "b.pth")]
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        torch.save({"state_dict": lan.trunk(lan.recipe("smoke", **SMALL)).state_dict()}, file)
+    one, two = (run(start=str(file)) for file in files)
+    assert first_weights(one) != first_weights(two) and one.key != two.key
+    torch.save(torch.load(files[1]), files[0])
+    assert first_weights(run(start=str(files[0]))) == first_weights(two), "another content, another run"
+    alone = run(start=str(files[0]), backbone_epochs=0)
+    assert first_weights(alone, "method") != first_weights(run(backbone_epochs=0), "method")
+
+
+def test_a_start_that_is_no_file_is_named() -> None:
+    with pytest.raises(ParameterError, match="parameter 'start' = 'identiy' is no file of weights"):
+        run(start="identiy")

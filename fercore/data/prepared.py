@@ -59,10 +59,15 @@ class Prepared:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(self.card["classes"] if self.by == "expression" else sorted(self.manifest[self.by].unique()))
+        if self.by == "expression":
+            return tuple(self.card["classes"])
+        return tuple(sorted(self.manifest[self.by][self.manifest["split"] != "test"].unique()))
 
     def of_people(self) -> Prepared:
-        """The same images, each person a class; an error where nobody knows who is shown."""
+        """The same images, each person a class who is not in the split ``test``; those of that split have the label -1.
+
+        An error where nobody knows who is shown.
+        """
         if (self.manifest["subject"] == "").any():
             raise DataError(f"{self.path} does not say who is on each image.", do="take a set that does: identity-twin")
         return replace(self, by="subject")
