@@ -158,20 +158,32 @@ def reference(**recipe: Any) -> list[records.Record]:
     return found
 
 
+def _groups(found: Sequence[records.Record]) -> dict[tuple[str, str], list[records.Record]]:
+    """(subset, method) -> the runs that tested it, by seed and fold; subset by subset, methods as in `METHODS`."""
+    subsets = dict.fromkeys(name for record in found for name in record.metrics)
+    methods = runs_by_method(found).values()
+    groups = {(name, runs[0].recipe["method"]): runs for name in subsets for runs in methods}
+    there = {(name, m): [run for run in runs if name in run.metrics] for (name, m), runs in groups.items()}
+    return {place: runs for place, runs in there.items() if runs}
+
+
+def _accuracy(runs: Sequence[records.Record], subset: str) -> evaluate.Interval:
+    """Of one run with its own interval, which is over what was tested; of several their mean, over seeds or folds."""
+    numbers = [run.metrics[subset] for run in runs]
+    if len(numbers) > 1:
+        return evaluate.over_seeds([m["accuracy"] for m in numbers])
+    return evaluate.Interval(*(numbers[0][name] for name in ("accuracy", "accuracy_low", "accuracy_high")))
+
+
 def accuracy_rows(
     found: Sequence[records.Record], subsets: Sequence[str] = ()
 ) -> list[tuple[str, str, float, float, float]]:
-    """(subset, method, accuracy, low, high) in per cent, for :func:`fercore.figures.intervals`."""
+    """(subset, method, accuracy, low, high) in per cent, as :func:`fercore.figures.intervals` draws them; see
+    :func:`accuracy_table`."""
     return [
-        (
-            SUBSETS.get(subset, subset),
-            METHODS[record.recipe["method"]],
-            100 * record.metrics[subset]["accuracy"],
-            100 * record.metrics[subset]["accuracy_low"],
-            100 * record.metrics[subset]["accuracy_high"],
-        )
-        for record in found
-        for subset in subsets or record.metrics
+        (SUBSETS.get(subset, subset), METHODS[method], *(100 * end for end in _accuracy(runs, subset)))
+        for (subset, method), runs in _groups(found).items()
+        if not subsets or subset in subsets
     ]
 
 
@@ -186,28 +198,38 @@ def published_accuracies(dataset: str) -> dict[tuple[str, str], float]:
 
 
 def accuracy_table(found: Sequence[records.Record]) -> pd.DataFrame:
-    """One line a subset and method: images, accuracy with its 95 % interval, balanced accuracy, the paper's value."""
+    """One line a subset and method: images, accuracy with its 95 % interval, balanced accuracy, the paper's value.
+
+    Runs of a method that differ in seed or fold share a line: their mean, with a t interval over them.
+    """
     lines = []
-    for record in found:
-        quoted = published_accuracies(record.recipe["dataset"])
-        for subset, m in record.metrics.items():
-            name, method = SUBSETS.get(subset, subset), METHODS[record.recipe["method"]]
-            lines.append(
-                {
-                    "images of": name,
-                    "method": method,
-                    "images": m["images"],
-                    "accuracy, %": f"{100 * m['accuracy']:.2f}",
-                    "95 % interval": f"{100 * m['accuracy_low']:.1f} – {100 * m['accuracy_high']:.1f}",
-                    "balanced, %": f"{100 * m['balanced_accuracy']:.1f}",
-                    "published, %": f"{quoted[name, method]:.2f}" if (name, method) in quoted else "–",
-                    "seed": record.recipe["seed"],
-                    "fold": record.recipe["fold"],
-                }
-            )
-    table = pd.DataFrame(lines)
-    order = {name: k for k, name in enumerate(dict.fromkeys(table["images of"]))} if len(table) else {}
-    return table.sort_values("images of", key=lambda c: c.map(order), kind="stable") if len(table) else table
+    for (subset, method), runs in _groups(found).items():
+        quoted = published_accuracies(runs[0].recipe["dataset"])
+        name, shown, numbers = SUBSETS.get(subset, subset), METHODS[method], [run.metrics[subset] for run in runs]
+        value, low, high = (100 * end for end in _accuracy(runs, subset))
+        lines.append(
+            {
+                "images of": name,
+                "method": shown,
+                "images": _one_or_range([m["images"] for m in numbers]),
+                "accuracy, %": f"{value:.2f}",
+                "95 % interval": f"{low:.1f} – {high:.1f}",
+                "interval over": numbers[0]["interval_over"] if len(runs) == 1 else _what_varies(runs),
+                "balanced, %": f"{100 * np.mean([m['balanced_accuracy'] for m in numbers]):.1f}",
+                "published, %": f"{quoted[name, shown]:.2f}" if (name, shown) in quoted else "–",
+                "seed": ", ".join(map(str, sorted({run.recipe["seed"] for run in runs}))),
+                "fold": ", ".join(map(str, sorted({run.recipe["fold"] for run in runs}))),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _one_or_range(values: Sequence[int]) -> str:
+    return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} – {max(values):,}"
+
+
+def _what_varies(runs: Sequence[records.Record]) -> str:
+    return " and ".join(f"{name}s" for name in ("seed", "fold") if len({run.recipe[name] for run in runs}) > 1)
 
 
 def show(table: pd.DataFrame, caption: str = "") -> Table:
@@ -247,32 +269,79 @@ def code(function: Any) -> HTML:
     return HTML(f'<div style="font-size: 0.8em; opacity: 0.75">{html.escape(where)}</div>{body}')
 
 
-def paired_table(first: records.Record, second: records.Record) -> pd.DataFrame:
+def paired_table(
+    first: records.Record | Sequence[records.Record], second: records.Record | Sequence[records.Record]
+) -> pd.DataFrame:
     """Two methods on the same images, a line a subset: the difference with its interval, and McNemar's test.
 
-    The interval is a paired bootstrap, over subjects where they are known. Two
-    records whose test images differ are an error.
+    The interval is a paired bootstrap, over subjects where they are known. With
+    several runs of each, paired by seed and fold, an image counts by the share
+    of runs that have it right, a second interval is over the runs (t), and
+    there is a p for each of them. Records whose test images differ are an error.
     """
-    names = [METHODS[record.recipe["method"]] for record in (first, second)]
+    one, two = ([runs] if isinstance(runs, records.Record) else list(runs) for runs in (first, second))
+    pairs = _paired_runs(one, two)
+    names = [METHODS[runs[0].recipe["method"]] for runs in (one, two)]
     lines = []
-    for subset in first.metrics:
-        one, two, subjects = records.paired(first, second, subset)
-        gain, test = evaluate.paired_bootstrap(two, one, subjects), evaluate.mcnemar(one, two)
-        lines.append(
-            {
-                "images of": SUBSETS.get(subset, subset),
-                "images": len(one),
-                f"{names[1]} − {names[0]}, points": f"{100 * gain.value:+.2f}",
-                "95 % interval": f"{100 * gain.low:+.2f} … {100 * gain.high:+.2f}",
-                f"only {names[0]} right": test.only_first,
-                f"only {names[1]} right": test.only_second,
-                "McNemar p": f"{test.p:.3f}",
-            }
-        )
+    for subset in pairs[0][0].metrics:
+        rights = [records.paired(a, b, subset) for a, b in pairs]
+        tests = [evaluate.mcnemar(a, b) for a, b, _ in rights]
+        gain = _gain(pairs, rights)
+        line = {
+            "images of": SUBSETS.get(subset, subset),
+            "images": _one_or_range([len(a) for a, _, _ in rights]),
+            f"{names[1]} − {names[0]}, points": f"{100 * gain.value:+.2f}",
+            "95 % interval": f"{100 * gain.low:+.2f} … {100 * gain.high:+.2f}",
+        }
+        if len(pairs) > 1:
+            over = evaluate.over_seeds([float(b.mean() - a.mean()) for a, b, _ in rights])
+            line[f"over {_what_varies(one)}"] = f"{100 * over.low:+.2f} … {100 * over.high:+.2f}"
+        line |= {
+            f"only {names[0]} right": ", ".join(str(test.only_first) for test in tests),
+            f"only {names[1]} right": ", ".join(str(test.only_second) for test in tests),
+            "McNemar p": ", ".join(f"{test.p:.3f}" for test in tests),
+        }
+        lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _paired_runs(
+    one: Sequence[records.Record], two: Sequence[records.Record]
+) -> list[tuple[records.Record, records.Record]]:
+    """The runs of two methods that share seed and fold; runs without a partner are an error."""
+    first, second = ({(run.recipe["seed"], run.recipe["fold"]): run for run in runs} for runs in (one, two))
+    if not first or first.keys() != second.keys():
+        what = f"Runs are compared by (seed, fold), but one method has {sorted(first)} and the other {sorted(second)}."
+        raise RecordError(what, do="commit the records that are missing")
+    return [(first[key], second[key]) for key in sorted(first)]
+
+
+def _gain(
+    pairs: Sequence[tuple[records.Record, records.Record]], rights: Sequence[tuple[Any, ...]]
+) -> evaluate.Interval:
+    """Mean difference with a bootstrap over images, or subjects: runs on the same images are averaged image by image,
+    folds, which have their own, follow each other."""
+    folds: dict[int, list[tuple[Any, ...]]] = {}
+    for (run, _), right in zip(pairs, rights, strict=True):
+        folds.setdefault(run.recipe["fold"], []).append(right)
+    differences = [np.mean([b.astype(float) - a for a, b, _ in own], axis=0) for own in folds.values()]
+    subjects = [own[0][2] for own in folds.values()]
+    known = all(names is not None for names in subjects)
+    return evaluate.bootstrap(np.concatenate(differences), np.concatenate(subjects) if known else None)
+
+
+def runs_by_method(found: Sequence[records.Record]) -> dict[str, list[records.Record]]:
+    """The runs of each method, by seed and fold; methods by their shown names, in the order of `METHODS`."""
+    order = sorted(found, key=lambda run: (run.recipe["seed"], run.recipe["fold"]))
+    named = {shown: [run for run in order if run.recipe["method"] == method] for method, shown in METHODS.items()}
+    return {shown: runs for shown, runs in named.items() if runs}
+
+
+def confusion(runs: Sequence[records.Record], subset: str = "test") -> np.ndarray:
+    """Counts (classes, classes) of several runs of a method together, rows true."""
+    return np.sum([run.arrays()[f"confusion_{subset}"] for run in runs], axis=0)
 
 
 def by_method(found: Sequence[records.Record]) -> dict[str, records.Record]:
     """One record a method, the first of each; methods by their shown names."""
-    named = {METHODS[record.recipe["method"]]: record for record in reversed(found)}
-    return {name: named[name] for name in METHODS.values() if name in named}
+    return {shown: runs[0] for shown, runs in runs_by_method(found).items()}

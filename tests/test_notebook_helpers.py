@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from IPython.core.interactiveshell import InteractiveShell
 from test_records import record_of
 
-from fercore import experiments, figures, made, notebook, provenance, published, records
+from fercore import evaluate, experiments, figures, made, notebook, provenance, published, records
 from fercore.errors import ParameterError, RecordError
 
 matplotlib.use("Agg")
@@ -232,6 +232,73 @@ def test_labels_of_runs() -> None:
     assert "say nothing" not in notebook.what_this_run_is("quick").data
     assert "get FER2013" in notebook.how_to_get("ferplus").data
     assert notebook.accuracy_table([]).empty
+
+
+# --- several seeds and folds ------------------------------------------------------------------------------
+
+
+def saved(tmp_path: Path, method: str, seed: int, right: Sequence[int], fold: int = 0) -> records.Record:
+    """A record on six images of two people, of which ``right`` are right; the folds have other images."""
+    answers = np.where(np.isin(np.arange(6), right), 0, 1)
+    arrays = {
+        "labels": np.zeros(6, int),
+        "probabilities": np.eye(2)[answers],
+        "samples": np.array([f"{name}{fold}" for name in "abcdef"]),
+        "subjects": np.array([f"{name}{fold}" for name in "xxxyyy"]),
+        "in_test": np.ones(6, bool),
+        "confusion_test": np.array([[len(right), 6 - len(right)], [0, 0]]),
+    }
+    numbers = {"images": 6, "accuracy": len(right) / 6, "accuracy_low": 0.1, "accuracy_high": 0.9}
+    numbers |= {"interval_over": "subjects", "balanced_accuracy": len(right) / 6}
+    base = record_of(f"{method}{seed}{fold}")
+    recipe = base.recipe | {"method": method, "seed": seed, "fold": fold}
+    return records.write(base.model_copy(update={"recipe": recipe, "metrics": {"test": numbers}}), arrays, tmp_path)
+
+
+def test_seeds_share_a_line_with_their_mean_and_interval(tmp_path: Path) -> None:
+    runs = [saved(tmp_path, "lan", seed, range(n)) for seed, n in enumerate((3, 4, 5))]
+    table = notebook.accuracy_table([*runs[::-1], saved(tmp_path, "resnet18", 0, [0])])
+    assert table["method"].tolist() == ["ResNet-18", "LAN"] and table["seed"].tolist() == ["0", "0, 1, 2"]
+    assert table["accuracy, %"].tolist() == ["16.67", "66.67"] and table["interval over"].tolist() == [
+        "subjects",
+        "seeds",
+    ]
+    value, low, high = evaluate.over_seeds([3 / 6, 4 / 6, 5 / 6])
+    assert table["95 % interval"].tolist() == ["10.0 – 90.0", f"{100 * low:.1f} – {100 * high:.1f}"]
+    (row,) = notebook.accuracy_rows(runs)
+    assert row == ("all test images", "LAN", *(100 * end for end in (value, low, high)))
+    assert notebook.confusion(runs).tolist() == [[12, 6], [0, 0]]
+
+
+def test_methods_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    plain = [saved(tmp_path, "resnet18", seed, [0, 1]) for seed in range(3)]
+    lan = [saved(tmp_path, "lan", seed, r) for seed, r in enumerate(([0, 1], [0, 1, 2], [0, 1, 2, 3, 4]))]
+    table = notebook.paired_table(plain, lan[::-1]).squeeze()
+    assert table["LAN − ResNet-18, points"] == f"{100 * (0 + 1 + 3) / 18:+.2f}"
+    _, low, high = evaluate.over_seeds([0, 1 / 6, 3 / 6])
+    assert table["over seeds"] == f"{100 * low:+.2f} … {100 * high:+.2f}"
+    image_by_image = [0, 0, 2 / 3, 1 / 3, 1 / 3, 0]
+    _, low, high = evaluate.bootstrap(np.array(image_by_image), np.array(list("xxxyyy")))
+    assert table["95 % interval"] == f"{100 * low:+.2f} … {100 * high:+.2f}"
+    assert table["only LAN right"] == "0, 1, 3" and len(table["McNemar p"].split(", ")) == 3
+    alone = notebook.paired_table(plain[1], lan[1]).squeeze()
+    assert "over seeds" not in alone and alone["only LAN right"] == "1"
+
+
+def test_folds_follow_each_other_with_their_own_images(tmp_path: Path) -> None:
+    plain = [saved(tmp_path, "resnet18", 0, [0, 1], fold) for fold in range(2)]
+    lan = [saved(tmp_path, "lan", 0, r, fold) for fold, r in enumerate(([0, 1, 2], [0]))]
+    table = notebook.paired_table(plain, lan).squeeze()
+    assert table["LAN − ResNet-18, points"] == "+0.00" and "over folds" in table
+    subjects = np.array(["x0"] * 3 + ["y0"] * 3 + ["x1"] * 3 + ["y1"] * 3)
+    _, low, high = evaluate.bootstrap(np.array([0, 0, 1, 0, 0, 0, 0, -1, 0, 0, 0, 0.0]), subjects)
+    assert table["95 % interval"] == f"{100 * low:+.2f} … {100 * high:+.2f}"
+
+
+def test_a_run_without_a_partner_is_named(tmp_path: Path) -> None:
+    plain = [saved(tmp_path, "resnet18", seed, [0]) for seed in range(2)]
+    with pytest.raises(RecordError, match=r"one method has \[\(0, 0\), \(1, 0\)\] and the other \[\(0, 0\)\]"):
+        notebook.paired_table(plain, [saved(tmp_path, "lan", 0, [0])])
 
 
 # --- how was this made? -----------------------------------------------------------------------------------
