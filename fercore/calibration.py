@@ -1,7 +1,7 @@
 """Calibration of the twins: where plain baselines land in the papers, and where ours lands at each hardness.
 
-The one thing that is set is a twin's hardness (`fercore.data.twin_rows.at_hardness`), by the plain baseline alone: no
-method of the five papers is looked at.
+Two things are set: how strong the expressions are that a twin shows (its levels) and its hardness
+(`fercore.data.twin_rows.at_hardness`), by the plain baseline alone: no method of the five papers is looked at.
 """
 
 from __future__ import annotations
@@ -77,15 +77,20 @@ def runs(root: Path | None = None, preset: str = "quick") -> list[Record]:
 
 
 def curve(found: list[Record]) -> pd.DataFrame:
-    """One row a run: twin, hardness, levels, seed, fold, accuracy with its 95 % interval in per cent, record."""
+    """One row a run: twin, levels, hardness, seed, fold, accuracy with its 95 % interval in per cent, record.
+
+    ``levels``: the strengths that are shown, weakest to strongest, as ``34``; ``taken``: whether the twin is like this
+    now.
+    """
     rows = []
     for run in found:
         parameters, test = run.data.made["parameters"], run.metrics["test"]
         rows.append(
             {
                 "twin": run.recipe["dataset"],
-                "hardness": hardness_of(parameters),
                 "levels": "".join(map(str, parameters["levels"])),
+                "hardness": hardness_of(parameters),
+                "taken": not _differs(run),
                 "seed": run.recipe["seed"],
                 "fold": run.recipe["fold"],
                 "accuracy": 100 * test["accuracy"],
@@ -94,8 +99,29 @@ def curve(found: list[Record]) -> pd.DataFrame:
                 "record": run.name,
             }
         )
-    columns = ["twin", "hardness", "levels", "seed", "fold", "accuracy", "low", "high", "record"]
-    return pd.DataFrame(rows, columns=columns).sort_values(["twin", "hardness", "seed", "fold"], ignore_index=True)
+    columns = ["twin", "levels", "hardness", "taken", "seed", "fold", "accuracy", "low", "high", "record"]
+    order = ["twin", "levels", "hardness", "seed", "fold"]
+    return pd.DataFrame(rows, columns=columns).sort_values(order, ignore_index=True)
+
+
+def standing(table: pd.DataFrame) -> pd.DataFrame:
+    """Of a :func:`curve` one row a twin that was run as it is now: ours beside the published band, and how they lie.
+
+    Accuracies are means over seeds and folds, ends of intervals too. ``lands``: ``inside`` the band, ``interval meets
+    it``, ``above`` or ``below``.
+    """
+    rows = []
+    for twin, own in table[table["taken"]].groupby("twin", sort=False):
+        least, most = band(twin)
+        value, low, high = own[["accuracy", "low", "high"]].mean()
+        meets = low <= most and high >= least
+        lands = (
+            "inside" if least <= value <= most else "interval meets it" if meets else "above" if low > most else "below"
+        )
+        rows.append(
+            {"twin": twin, "published from": least, "to": most, "ours": value, "low": low, "high": high, "lands": lands}
+        )
+    return pd.DataFrame(rows, columns=["twin", "published from", "to", "ours", "low", "high", "lands"])
 
 
 def taken(twin: str, preset: str = "quick") -> float:

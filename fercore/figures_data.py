@@ -10,6 +10,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from fercore.figures import OURS, told
 
@@ -72,38 +74,48 @@ def spreads(values: Mapping[str, Mapping[str, np.ndarray]], bins: int = 60) -> F
     return told(figure, pd.DataFrame(lines))
 
 
-def calibration_curves(
-    runs: pd.DataFrame, bands: Mapping[str, tuple[float, float]], chosen: Mapping[str, float], columns: int = 3
-) -> Figure:
-    """Accuracy by hardness, one panel a twin, with the band of published baselines and the hardness that was taken.
+def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, float]]) -> Figure:
+    """Accuracy of the plain baseline at each setting of a twin, one panel a twin, with the band of published baselines.
 
-    ``runs``: columns twin, hardness, accuracy, low, high (per cent); ``bands``: twin -> least and greatest published
-    value; ``chosen``: twin -> hardness.
+    ``runs``: columns twin, levels, hardness, taken, accuracy, low, high (per cent), see
+    :func:`fercore.calibration.curve`; ``bands``: twin -> least and greatest published value. A filled dot is the
+    setting that the twin has now.
     """
-    rows = -(-len(bands) // columns)
+    own = {twin: runs[runs["twin"] == twin].sort_values(["levels", "hardness", "seed", "fold"]) for twin in bands}
+    heights = [max(1, len(rows)) + 1.1 for rows in own.values()]
     figure, grid = plt.subplots(
-        rows, columns, figsize=(3.1 * columns, 2.5 * rows + 0.4), sharex=True, sharey=True, squeeze=False
+        len(bands), 1, sharex=True, squeeze=False, figsize=(7.6, 0.26 * sum(heights) + 0.9), height_ratios=heights
     )
-    for axes, (twin, (low, high)) in zip(grid.flat, bands.items(), strict=False):
-        axes.axhspan(low, high, color=PUBLISHED, alpha=0.18, label="published baselines")
-        if twin in chosen:
-            axes.axvline(chosen[twin], color="#6b7280", linestyle=":", label="taken")
-        own = runs[runs["twin"] == twin].sort_values("hardness")
-        errors = np.abs(own[["low", "high"]].to_numpy().T - own["accuracy"].to_numpy())
-        axes.errorbar(own["hardness"], own["accuracy"], errors, fmt="o", color=OURS, capsize=3, label="our baseline")
-        mean = own.groupby("hardness")["accuracy"].mean()
-        axes.plot(mean.index, mean.to_numpy(), color=OURS, linewidth=1)
-        axes.set(title=twin.removesuffix("-twin"), xlim=(-0.05, 1.05), ylim=(0, 100))
-    for axes in grid.flat[len(bands) :]:
-        axes.set_axis_off()
-    for axes in grid[-1]:
-        axes.set_xlabel("hardness")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("accuracy, %")
-    handles, names = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", ncol=3, frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
+    for axes, (twin, (low, high)) in zip(grid[:, 0], bands.items(), strict=True):
+        axes.axvspan(low, high, color=PUBLISHED, alpha=0.25, label="published baselines", zorder=0)
+        for y, row in enumerate(own[twin].itertuples()):
+            axes.plot([row.low, row.high], [y, y], color=OURS, linewidth=2.2, solid_capstyle="round")
+            axes.plot(row.accuracy, y, "o", ms=7, mec=OURS, mew=1.6, color=OURS if row.taken else "white")
+            axes.annotate(
+                f"{row.accuracy:.1f}", (row.high, y), (6, 0), textcoords="offset points", va="center", fontsize=8
+            )
+        names = [f"levels {_levels(row.levels)}, hardness {row.hardness:g}" for row in own[twin].itertuples()]
+        axes.set_yticks(range(len(names)), names, fontsize=8.5)
+        axes.set_ylim(max(1, len(names)) - 0.4, -0.6)
+        axes.set_title(twin.removesuffix("-twin"), loc="left", fontsize=10, pad=3)
+        axes.grid(axis="y", visible=False)
+        if not names:
+            axes.text(0.01, 0.5, "no run yet", transform=axes.transAxes, va="center", fontsize=8.5, color="#6b7280")
+    least = min([low for low, _ in bands.values()] + runs["low"].tolist())
+    grid[-1, 0].set(xlabel="accuracy, %", xlim=(10 * np.floor(least / 10), 102))
+    handles = [
+        Patch(color=PUBLISHED, alpha=0.25, label="published baselines"),
+        Line2D([], [], color=OURS, marker="o", ms=7, label="ours, as the twin is now"),
+        Line2D([], [], color=OURS, marker="o", ms=7, mfc="white", mew=1.6, label="ours, at another setting"),
+    ]
+    figure.legend(handles=handles, loc="upper center", ncol=3, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()), h_pad=0.4)
     return told(figure, runs)
+
+
+def _levels(text: str) -> str:
+    """``1234`` as ``1 to 4``."""
+    return text if len(text) < 2 else f"{text[0]} to {text[-1]}"
 
 
 def accuracy_by_yaw(table: pd.DataFrame) -> Axes:

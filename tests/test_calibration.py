@@ -50,6 +50,16 @@ def test_a_curve_has_a_row_for_each_run_in_order() -> None:
     assert calibration.curve([]).empty
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "lands"), [(0.844, "inside"), (0.87, "interval meets it"), (0.95, "above"), (0.7, "below")]
+)
+def test_where_a_twin_lands(accuracy: float, lands: str) -> None:
+    now = calibration.taken("kdef-twin")
+    table = calibration.standing(calibration.curve([run("kdef-twin", now, accuracy), run("kdef-twin", 0.9, 0.2)]))
+    assert table["lands"].tolist() == [lands] and table["ours"].tolist() == [pytest.approx(100 * accuracy)]
+    assert (table["published from"][0], table["to"][0]) == calibration.band("kdef-twin")
+
+
 def test_only_runs_on_the_twin_as_it_is_count() -> None:
     now = calibration.taken("kdef-twin")
     as_it_is, changed, older = run("kdef-twin", now, 0.8), run("kdef-twin", 0.9, 0.5), run("kdef-twin", now, 0.8)
@@ -77,11 +87,19 @@ def test_confusions_by_hand() -> None:
 
 
 def test_the_figure_shows_bands_runs_and_what_was_taken() -> None:
-    table = calibration.curve([run("kdef-twin", 0.25, 0.8), run("kdef-twin", 0.5, 0.7)])
+    now = calibration.taken("kdef-twin")
+    table = calibration.curve([run("kdef-twin", now, 0.8), run("kdef-twin", 0.5, 0.7)])
     bands = {twin: calibration.band(twin) for twin in ("kdef-twin", "bu3dfe-twin")}
-    figure = figures_data.calibration_curves(table, bands, {"kdef-twin": 0.4})
-    first, second, empty = figure.axes
-    assert [axes.get_title() for axes in (first, second)] == ["kdef", "bu3dfe"] and not empty.axison
-    assert [line.get_xdata()[0] for line in first.lines if line.get_label() == "taken"] == [0.4]
-    assert not [line for line in second.lines if line.get_label() == "taken"]
+    figure = figures_data.calibration_points(table, bands)
+    first, second = figure.axes
+    assert [axes.get_title(loc="left") for axes in (first, second)] == ["kdef", "bu3dfe"]
+    dots = [line for line in first.lines if line.get_marker() == "o"]
+    assert sorted(line.get_xdata()[0] for line in dots) == [70, 80]
+    filled = {line.get_xdata()[0]: line.get_markerfacecolor() != "white" for line in dots}
+    assert filled == {80: True, 70: False}
+    assert [label.get_text() for label in first.get_yticklabels()] == [
+        "levels 4, hardness 0.1",
+        "levels 4, hardness 0.5",
+    ]
+    assert [text.get_text() for text in second.texts] == ["no run yet"]
     pd.testing.assert_frame_equal(figure.numbers, table)
