@@ -71,12 +71,17 @@ def code_of(name: str) -> str:
 
 
 def stale(record: records.Record) -> bool:
-    """Whether a record was made with other code than what stands here now, and nothing proves that it does the same.
+    """Whether a record was made with other code than what stands here now; see :func:`is_stale`."""
+    return is_stale(record.name, record.recipe["paper"], record.code)
 
-    The proofs are those of `fercore.unchanged`.
+
+def is_stale(name: str, paper: str, code: str) -> bool:
+    """Whether ``code``, which made the record of that name, is not what trains the paper now.
+
+    Nothing is stale where `fercore.unchanged` has proven that the code of now does the same.
     """
-    now = code_of(record.recipe["paper"])
-    return record.code != now and (record.name, now) not in records.proven()
+    now = code_of(paper)
+    return code != now and (name, now) not in records.proven()
 
 
 def run_key(recipe: Recipe, data: Prepared, *further: Prepared, start: Start | None = None) -> str:

@@ -170,12 +170,12 @@ def _word(value: Any) -> str:
 # ---- stale records -------------------------------------------------------------------------------------------------
 
 
-def _code_of(paper: str) -> str:
-    """Hash of the code that trains a paper now.
+def _is_stale(name: str, origin: Mapping[str, str]) -> bool:
+    """See :func:`fercore.experiments.is_stale`.
 
     Imported by name: a page that shows no record does not run again because training code was edited.
     """
-    return importlib.import_module("fercore.experiments").code_of(paper)
+    return importlib.import_module("fercore.experiments").is_stale(name, origin["paper"], origin["code"])
 
 
 def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
@@ -183,7 +183,7 @@ def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
 
     ``origins``: name of a record -> its paper and the hash of its code.
     """
-    names = [name for name, origin in origins.items() if origin["code"] != _code_of(origin["paper"])]
+    names = [name for name, origin in origins.items() if _is_stale(name, origin)]
     if not names:
         return ""
     listed = ", ".join(f"<code>{html.escape(name)}</code>" for name in names)
