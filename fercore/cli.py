@@ -145,7 +145,7 @@ def blind_score(
 
 @app.command()
 def train(
-    paper: Annotated[str, typer.Argument(help="lan")],
+    paper: Annotated[str, typer.Argument(help="what to train: lan, baselines, arcface")],
     preset: Preset = "smoke",
     dataset: Annotated[str, typer.Option(help="a name from: fercore data list")] = "kdef-twin",
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,

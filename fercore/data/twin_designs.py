@@ -224,10 +224,10 @@ DESIGNS: dict[str, Design] = {
         _presets(
             "identity-twin", {"people": 40, "repeats": 8}, {"people": 800, "repeats": 24}, {"people": 5000},
             people=5000, repeats=40, expressions=EXPRESSIONS, **EVERYDAY, occluders=0.1, blur=1.5, compression=0.3,
-            noise=0.02,
+            noise=0.02, grey=True,
         ),
         {},
-        WILD,
+        (*WILD, "Grey: in colours, the tone of the skin alone would tell many people apart."),
         "For pre-training by telling people apart, in place of collections of celebrities.",
         "Nothing: no baseline exists.",
     ),

@@ -97,12 +97,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 
 def recipe(preset: str = "smoke", dataset: str = "identity-twin", **changes: object) -> ArcFaceRecipe:
-    """The parameters of one run; the trunk is that of the preset's other networks. Any field can be changed by name.
-
-    The pictures are grey: in colour, the tone of the skin alone would tell many people apart.
-    """
+    """The parameters of one run; the trunk is that of the preset's other networks. Any field can be changed by name."""
     check_preset(preset)
-    values = {"paper": "arcface", "preset": preset, "dataset": dataset, "protocol": "identity", "data": {"grey": True}}
+    values = {"paper": "arcface", "preset": preset, "dataset": dataset, "protocol": "identity"}
     values |= {name: SIZES[preset][name] for name in _TRUNK if name in SIZES[preset]}
     values |= {"optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "final_rate": 0.02, "erase": 0.1}
     return build(ArcFaceRecipe, values | _PRESETS[preset] | changes)
