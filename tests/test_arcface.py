@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from fercore import verification
+from fercore import figures_faces, verification
 from fercore.data import protocols
 from fercore.errors import DataError, ParameterError
 from fercore.papers import arcface
@@ -155,3 +155,29 @@ def test_threshold_is_the_best_of_the_other_folds() -> None:
         order = np.sort(similarity[known])
         middles = np.concatenate([middles, (order[1:] + order[:-1]) / 2])
         assert any(np.array_equal(similarity[fold == k] > e, answers) for e in middles)
+
+
+# --- figures -------------------------------------------------------------------------------------------
+
+
+def test_the_margin_is_drawn_as_the_loss_has_it() -> None:
+    numbers = figures_faces.margin(0.4).figure.numbers
+    for row in numbers.iloc[[10, 200, 350]].itertuples():
+        cosine = torch.tensor([[math.cos(math.radians(row.angle)), -1.0]]).clamp(-1 + 1e-6, 1 - 1e-6)
+        loss = ArcFaceLoss(1.0, 0.4)(output(cosine, 1.0), {"labels": torch.tensor([0])})["arcface"].item()
+        own = -1.0 + math.log(1 / (math.exp(loss) - 1))  # the logit that gives this loss beside one of -1
+        assert own == pytest.approx(row[3], abs=1e-3)
+    assert (numbers["with margin"] <= numbers["plain"] + 1e-9).all()
+
+
+def test_histograms_hold_every_pair_of_their_kind() -> None:
+    rng = np.random.default_rng(0)
+    numbers = figures_faces.similarities(rng.uniform(-1, 1, 500), np.arange(500) < 100).figure.numbers
+    assert numbers[["one person", "two people"]].sum().tolist() == pytest.approx([100, 100])
+
+
+def test_verification_by_turn_counts_each_pair_once() -> None:
+    yaw = np.array([0.0, 14.9, 15.0, 29.0, 61.0, 120.0])
+    table = figures_faces.by_turn({"yaw": yaw, "right": np.array([1, 0, 1, 1, 0, 0], bool)})
+    assert table["pairs"].tolist() == [2, 2, 2] and table["accuracy"].tolist() == [50, 100, 0]
+    assert table["yaws apart"].tolist() == ["0 to 15°", "15 to 30°", "more than 60°"]

@@ -24,6 +24,7 @@ ORDER = (
         "figures_data",
         "figures_audit",
         "figures_lan",
+        "figures_faces",
         "calibration",
         "reality",
     ),

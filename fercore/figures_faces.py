@@ -1,0 +1,63 @@
+"""Figures of networks that tell people apart: the margin of their loss, and how alike pairs of pictures are to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from fercore import evaluate
+from fercore.figures import OURS, told
+
+SAME, OTHER = "#16a34a", "#b91c1c"
+
+
+def margin(radians: float) -> Axes:
+    """What a person's own logit is divided by its scale, with and without the margin, over the angle in degrees."""
+    _, axes = plt.subplots(figsize=(6, 3))
+    angle = np.linspace(0, np.pi, 361)
+    plain = np.cos(angle)
+    inside = angle + radians < np.pi
+    with_margin = np.where(inside, np.cos(angle + radians), plain - radians * np.sin(radians))
+    degrees = np.rad2deg(angle)
+    axes.plot(degrees, plain, color="#6b7280", label="no margin: cos θ")
+    axes.plot(degrees, with_margin, color=OURS, linewidth=2.2, label=f"margin {radians:g}: cos(θ + m)")
+    axes.fill_between(degrees, with_margin, plain, color=OURS, alpha=0.12)
+    axes.set(xlabel="angle between a face and its person's direction, degrees", ylabel="logit / scale", xlim=(0, 180))
+    axes.set_xticks(range(0, 181, 30))
+    axes.legend(frameon=False)
+    return told(axes, pd.DataFrame({"angle": degrees, "plain": plain, "with margin": with_margin}))
+
+
+def similarities(similarity: np.ndarray, same: np.ndarray) -> Axes:
+    """Two histograms of the cosine (P,) between two faces: pairs of one person, and pairs of two."""
+    _, axes = plt.subplots(figsize=(6.4, 3))
+    edges = np.linspace(-1, 1, 61)
+    counts = {}
+    for chosen, colour, name in ((same, SAME, "one person"), (~same, OTHER, "two people")):
+        share = np.histogram(similarity[chosen], edges)[0] / max(1, chosen.sum())
+        axes.stairs(100 * share, edges, fill=True, color=colour, alpha=0.35)
+        axes.stairs(100 * share, edges, color=colour, linewidth=1.4, label=name)
+        counts[name] = 100 * share
+    axes.set(xlabel="cosine of the two embeddings", ylabel="per cent of the pairs", xlim=(-1, 1), ylim=(0, None))
+    axes.legend(frameon=False, title="the pair shows")
+    return told(axes, pd.DataFrame({"from": edges[:-1], "to": edges[1:], **counts}))
+
+
+def by_turn(arrays: Mapping[str, np.ndarray], edges: tuple[int, ...] = (0, 15, 30, 60, 180)) -> pd.DataFrame:
+    """Of a record's arrays: pairs and accuracy in per cent with its 95 % interval, by the difference of the two yaws."""
+    rows = []
+    for low, high in pairwise(edges):
+        chosen = (arrays["yaw"] >= low) & (arrays["yaw"] < high)
+        if chosen.any():
+            interval = evaluate.bootstrap(arrays["right"][chosen].astype(float))
+            name = f"{low} to {high}°" if high < 180 else f"more than {low}°"
+            rows.append(
+                {"yaws apart": name, "pairs": int(chosen.sum())}
+                | {key: 100 * end for key, end in zip(("accuracy", "low", "high"), interval, strict=True)}
+            )
+    return pd.DataFrame(rows, columns=["yaws apart", "pairs", "accuracy", "low", "high"])
