@@ -49,7 +49,7 @@ def similarities(similarity: np.ndarray, same: np.ndarray) -> Axes:
 
 
 def by_turn(arrays: Mapping[str, np.ndarray], edges: tuple[int, ...] = (0, 15, 30, 60, 180)) -> pd.DataFrame:
-    """Of a record's arrays: pairs and accuracy in per cent with its 95 % interval, by the difference of the two yaws."""
+    """Of a record's arrays: pairs and accuracy in per cent with its 95 % interval, by how far the yaws differ."""
     rows = []
     for low, high in pairwise(edges):
         chosen = (arrays["yaw"] >= low) & (arrays["yaw"] < high)
