@@ -8,6 +8,7 @@ batches.
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -42,14 +43,16 @@ def read(data: Prepared, epochs: int = 3) -> float:
 def main(people: int = 70, size: int = 112) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     twins.render_person(twin_designs.parameters("kdef-twin", "smoke", people=2, pans=(0,)), "F01")  # compiles
-    print(" images size, px  processes  seconds  rendered a second  read a second")
+    print(" images size, px  processes  seconds  rendered a second  read a second  peak of a process, MiB")
     with tempfile.TemporaryDirectory() as folder:
         for workers in sorted({1, cores}):
             target = Path(folder) / str(workers)
             seconds = rendered(target, people, size, workers)
             data = open_prepared(target)
+            whose = resource.RUSAGE_SELF if workers == 1 else resource.RUSAGE_CHILDREN
+            peak = resource.getrusage(whose).ru_maxrss / 1024  # of all before, too: what is read is mapped, not held
             line = f"{len(data):7,d} {size:8d} {workers:10d} {seconds:8.1f} {len(data) / seconds:18.1f}"
-            print(f"{line} {read(data):14,.0f}", flush=True)
+            print(f"{line} {read(data):14,.0f} {peak:23.0f}", flush=True)
 
 
 if __name__ == "__main__":
