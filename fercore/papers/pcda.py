@@ -1,0 +1,304 @@
+"""PCDA: product-cross dual attention and the neutral-aware anchor loss.
+
+Source: Nie, Pan et al., "Face Expression Recognition via Product-Cross Dual Attention and Neutral-Aware Anchor Loss"
+(2024). No code was published; everything here is written from the text, in its order.
+
+Shapes: B images, h x w grid positions (14 x 14), c_lm = 128 and c_img = 256 channels, D = 768 numbers a token.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fercore.backbones.ir50 import IR50
+from fercore.backbones.mobilefacenet import MobileFaceNet
+from fercore.data.augment import MEAN, STD
+from fercore.errors import ParameterError
+from fercore.recipe import unknown
+
+HeatMap = Literal["max", "sum", "abs-sum", "conv"]
+
+# --- Section 3.1: dot-product attention ----------------------------------------------------------------
+
+
+def heat_map(landmark_map: Tensor, kind: HeatMap = "max") -> Tensor:
+    """H of PCDA Eq. (1), from the landmark features (B, c_lm, h, w) -> (B, h, w): the maximum over the channels.
+
+    Table 4 compares it with their sum and the sum of their sizes; its fourth row, a convolution, has weights and
+    stands in :class:`PCDA`.
+    """
+    if kind == "max":
+        return landmark_map.amax(1)
+    if kind == "sum":
+        return landmark_map.sum(1)
+    if kind == "abs-sum":
+        return landmark_map.abs().sum(1)
+    raise ParameterError(unknown("map without weights", kind, ("max", "sum", "abs-sum")))
+
+
+def dot_product_attention(heat: Tensor, image_map: Tensor) -> Tensor:
+    """PCDA Eq. (1): ``f_fusion = H' * f_img``, every channel weighted by the heat map.
+
+    heat (B, h, w), image_map (B, c_img, h, w) -> (B, c_img, h, w).
+    """
+    return heat[:, None] * image_map
+
+
+# --- Section 3.1: cross-feature attention --------------------------------------------------------------
+
+
+class Tokens(nn.Module):
+    """PCDA Eq. (2): ``t = Cat(Embedding(f), t_class)``; a map (B, C, h, w) -> tokens (B, h w + 1, D), the class first.
+
+    The embedding is linear, the same at each position. ``position`` (1, h w + 1, D) is added, as ViT has it.
+
+    # Paper unclear: whether the two streams share their positions. Here they
+    # do: the same place of a face is meant, and the paper's size comes out.
+    """
+
+    def __init__(self, channels: int, dimensions: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(channels, dimensions)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dimensions))
+        nn.init.trunc_normal_(self.class_token, std=0.02)
+
+    def forward(self, feature_map: Tensor, position: Tensor) -> Tensor:
+        tokens = self.embed(feature_map.flatten(2).transpose(1, 2))
+        return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1) + position
+
+
+class CrossAttention(nn.Module):
+    """PCDA Eq. (3): ``Q = t W_q, K = t_fusion W_k, V = t_fusion W_v``, then Eq. (4).
+
+    t_fusion, t_lm (B, T, D) -> (B, T, D). With ``cross`` the queries are the landmark tokens', else the fusion tokens'
+    own. Eq. (3) lists both matrices and Eq. (4) uses one: the other one is kept, as the paper counts it, and frozen.
+
+    # Paper unclear: the number of heads, d, and whether a projection follows.
+    # Here both are ViT's: 64 numbers a head, one projection.
+    """
+
+    def __init__(self, dimensions: int, heads: int, drop: float = 0.0, *, cross: bool = True) -> None:
+        super().__init__()
+        self.heads, self.cross = heads, cross
+        self.query_fusion = nn.Linear(dimensions, dimensions)
+        self.query_landmark = nn.Linear(dimensions, dimensions)
+        self.key, self.value = nn.Linear(dimensions, dimensions), nn.Linear(dimensions, dimensions)
+        self.project, self.drop = nn.Linear(dimensions, dimensions), nn.Dropout(drop)
+        (self.query_fusion if cross else self.query_landmark).requires_grad_(False)
+
+    def forward(self, fusion: Tensor, landmark: Tensor) -> Tensor:
+        query = self.query_landmark(landmark) if self.cross else self.query_fusion(fusion)
+        query, key, value = (self._split(t) for t in (query, self.key(fusion), self.value(fusion)))
+        attended = cross_attention(query, key, value)
+        return self.drop(self.project(attended.transpose(1, 2).flatten(2)))
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        """(B, T, D) -> (B, heads, T, d)."""
+        return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+def cross_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """PCDA Eq. (4): ``Softmax(Q_lm K_fusion^T / sqrt(d)) V_fusion``; each (B, heads, T, d) -> (B, heads, T, d)."""
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+class Block(nn.Module):
+    """PCDA Eq. (5): ``t' = CrossAttention + t_fusion, t_out = MLP(Norm(t')) + t'``; (B, T, D) twice -> (B, T, D).
+
+    # Paper unclear: the brackets of the printed formula do not close; this is
+    # the reading of a ViT block. Such a block also normalises what it attends
+    # to, which Eq. (3) does not show; here it does, for both streams.
+    """
+
+    def __init__(self, dimensions: int, heads: int, ratio: int = 4, drop: float = 0.5, *, cross: bool = True) -> None:
+        super().__init__()
+        self.norm_fusion, self.norm_landmark = nn.LayerNorm(dimensions), nn.LayerNorm(dimensions)
+        self.attention = CrossAttention(dimensions, heads, drop, cross=cross)
+        self.norm = nn.LayerNorm(dimensions)
+        self.mlp = nn.Sequential(
+            nn.Linear(dimensions, ratio * dimensions), nn.GELU(), nn.Dropout(drop),
+            nn.Linear(ratio * dimensions, dimensions), nn.Dropout(drop),
+        )  # fmt: skip
+        if not cross:
+            self.norm_landmark.requires_grad_(False)
+
+    def forward(self, fusion: Tensor, landmark: Tensor) -> Tensor:
+        fusion = fusion + self.attention(self.norm_fusion(fusion), self.norm_landmark(landmark))
+        return fusion + self.mlp(self.norm(fusion))
+
+
+# --- the network ---------------------------------------------------------------------------------------
+
+
+class Output(NamedTuple):
+    """What :class:`PCDA` returns."""
+
+    logits: Tensor  # (B, classes)
+    features: Tensor  # (B, D): the class token, on which the anchor loss works
+    feature_map: Tensor  # (B, c_img, h, w): f_fusion
+    heat: Tensor  # (B, h, w): H
+
+
+class PCDA(nn.Module):
+    """Image and landmark features, both attentions, and a linear classifier: images (B, 3, 112, 112) -> Output.
+
+    Images are normalised as everywhere in this package; what the landmark detector wants is made of them inside. It is
+    frozen, its batch norms, too, and counts with its head, which PCDA does not use, as in the paper's 1.0 M. With
+    ``dot`` off f_fusion is f_img, with ``cross`` off the tokens attend to themselves: the rows of Table 1. ``blocks``
+    is that of Table 2, ``heat`` the map of Table 4. ``side`` is that of the images, 8 times the grid's.
+    """
+
+    def __init__(
+        self,
+        classes: int = 8,
+        *,
+        blocks: int = 2,
+        dimensions: int = 768,
+        heads: int = 12,
+        drop: float = 0.5,
+        dot: bool = True,
+        cross: bool = True,
+        heat: HeatMap = "max",
+        side: int = 112,
+        image: IR50 | None = None,
+        landmark: MobileFaceNet | None = None,
+    ) -> None:
+        super().__init__()
+        if heat not in get_args(HeatMap):
+            raise ParameterError(unknown("heat map", heat, get_args(HeatMap)))
+        if dimensions % heads:
+            raise ParameterError(f"{dimensions} numbers a token can't be split among {heads} heads.")
+        self.image, self.landmark = image or IR50(), landmark or MobileFaceNet()
+        self.landmark.requires_grad_(False)
+        self.dot, self.kind = dot, heat
+        self.heat = nn.Conv2d(self.landmark.channels, 1, 1) if heat == "conv" and dot else None
+        self.fusion_tokens = Tokens(self.image.channels, dimensions)
+        self.landmark_tokens = Tokens(self.landmark.channels, dimensions)
+        self.position = nn.Parameter(torch.zeros(1, (side // 8) ** 2 + 1, dimensions))
+        nn.init.trunc_normal_(self.position, std=0.02)
+        self.blocks = nn.ModuleList(Block(dimensions, heads, drop=drop, cross=cross) for _ in range(blocks))
+        self.norm = nn.LayerNorm(dimensions)
+        self.classifier = nn.Linear(dimensions, classes)
+        if not cross:
+            self.landmark_tokens.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> PCDA:
+        """Frozen means frozen: the landmark backbone's batch norms keep their statistics."""
+        super().train(mode)
+        self.landmark.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Output:
+        with torch.no_grad():
+            landmark_map = self.landmark.features(as_detected(images))
+        image_map = self.image(images)
+        heat = self.heat(landmark_map).squeeze(1) if self.heat else heat_map(landmark_map, self._plain_kind)
+        fused = dot_product_attention(heat, image_map) if self.dot else image_map
+        fusion = self.fusion_tokens(fused, self.position)
+        landmark = self.landmark_tokens(landmark_map, self.position)
+        for block in self.blocks:
+            fusion = block(fusion, landmark)
+        features = self.norm(fusion[:, 0])
+        return Output(self.classifier(features), features, fused, heat)
+
+    @property
+    def _plain_kind(self) -> HeatMap:
+        return "max" if self.kind == "conv" else self.kind
+
+
+def as_detected(images: Tensor) -> Tensor:
+    """Normalised images as the landmark detector wants them: blue, green, red, 0 to 1; (B, 3, S, S) -> the same."""
+    return (images * STD + MEAN).flip(1)
+
+
+# --- Section 3.2: neutral-aware anchor loss ------------------------------------------------------------
+
+
+def anchors(logits: Tensor, labels: Tensor) -> Tensor:
+    """PCDA Eq. (6): ``anchor_c = argmin over i in N_c of the entropy of sample i's prediction``.
+
+    logits (B, classes), labels (B,) -> (B,): of each sample, the place in the batch of its class's anchor.
+    """
+    log = logits.float().log_softmax(1)
+    entropy = -(log.exp() * log).sum(1)
+    same = labels[:, None] == labels[None]  # (B, B)
+    return entropy.expand(len(labels), -1).masked_fill(~same, float("inf")).argmin(1)
+
+
+def anchor_distance(features: Tensor, anchor: Tensor, labels: Tensor) -> Tensor:
+    """PCDA Eq. (7): ``sum over c of 1 / N_c * sum over i in N_c of Dist(f_i, f_anchor_c)``, the mean squared error.
+
+    features (B, D), anchor (B,) places in the batch, labels (B,) -> (). An empty batch gives 0.
+
+    # Paper unclear: 1 / N_c stands before the sum over c, where c is not yet
+    # bound; each class is divided by its own number of samples.
+    """
+    distance = (features - features[anchor]).square().mean(1)
+    return (distance / (labels[:, None] == labels[None]).sum(1)).sum()
+
+
+def non_neutral_distance(features: Tensor, logits: Tensor, labels: Tensor, neutral: int) -> Tensor:
+    """PCDA Eq. (8): Eq. (7) ``over the classes C' without the neutral one``; features (B, D) -> ()."""
+    chosen = labels != neutral
+    features, logits, labels = features[chosen], logits[chosen], labels[chosen]
+    if not len(labels):
+        return features.sum()  # of nothing: 0, with a gradient
+    return anchor_distance(features, anchors(logits, labels), labels)
+
+
+def neutral_distance(features: Tensor) -> Tensor:
+    """PCDA Eq. (9): ``1 / (N_n - 1)^2 * sum over i, j != i of Dist(f_i, f_j)`` over all pairs of neutral samples.
+
+    features (N_n, D) -> (); fewer than two samples give 0. The sum over pairs is ``2 N_n * sum |f_i - mean|^2 / D``,
+    linear in their number.
+    """
+    count = len(features)
+    if count < 2:
+        return (features - features.detach()).sum()  # 0, with a gradient of what is there
+    spread = (features - features.mean(0)).square().mean(1).sum()
+    return 2 * count * spread / (count - 1) ** 2
+
+
+class NeutralAwareAnchorLoss(nn.Module):
+    """PCDA Eq. (10): ``L_NeAA = L_non-neutral + L_neutral``; features (B, D), logits (B, classes), labels (B,) -> ().
+
+    ``neutral`` is the index of the neutral class. Computed in 32 bits; a class that is absent or has one sample adds 0.
+
+    # Paper unclear: whether a gradient flows into the anchor. By default it
+    # does, as printed; with ``detach`` the anchor stands and the others move.
+    """
+
+    def __init__(self, neutral: int, *, detach: bool = False) -> None:
+        super().__init__()
+        self.neutral, self.detach = neutral, detach
+
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        features, logits = features.float(), logits.detach()
+        chosen = labels == self.neutral
+        own, theirs = features[~chosen], labels[~chosen]
+        if self.detach and len(theirs):
+            anchor = anchors(logits[~chosen], theirs)
+            distance = (own - own.detach()[anchor]).square().mean(1)
+            non_neutral = (distance / (theirs[:, None] == theirs[None]).sum(1)).sum()
+        else:
+            non_neutral = non_neutral_distance(features, logits, labels, self.neutral)
+        return non_neutral + neutral_distance(features[chosen])
+
+
+class PCDALoss(nn.Module):
+    """PCDA Eq. (11): ``L = L_cls + lambda * L_NeAA``, lambda = 0.01; output, batch -> the two terms, weighted."""
+
+    def __init__(self, neutral: int, weight: float = 0.01, *, detach: bool = False) -> None:
+        super().__init__()
+        self.weight, self.anchor = weight, NeutralAwareAnchorLoss(neutral, detach=detach)
+
+    def forward(self, output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        targets = batch.get("targets", batch["labels"])
+        terms = {"cross_entropy": F.cross_entropy(output.logits, targets)}
+        if self.weight:
+            terms["anchor"] = self.weight * self.anchor(output.features, output.logits, batch["labels"])
+        return terms
