@@ -25,6 +25,7 @@ ORDER = (
         "figures_audit",
         "figures_lan",
         "figures_faces",
+        "figures_pcda",
         "calibration",
         "reality",
     ),

@@ -1,0 +1,164 @@
+"""Figures of the PCDA paper's method: heat maps over a face, what a loss pulls where, sizes beside the printed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import nn
+
+from fercore import evaluate, published
+from fercore.figures import told
+from fercore.papers.pcda import PCDA
+
+PARTS = {"jaw": range(17), "brows": range(17, 27), "nose": range(27, 36), "eyes": range(36, 48), "mouth": range(48, 68)}
+"""Landmarks of each part of a face, in iBUG's order."""
+
+
+STEPS = {  # box -> place (column, row), what it gives
+    "image": ((0.0, 0.5), "3 × 112 × 112"),
+    "IR-50": ((1.0, 1.0), "256 × 14 × 14"),
+    "MobileFaceNet\n(frozen)": ((1.0, 0.0), "128 × 14 × 14"),
+    "heat map,\nEq. (1)": ((2.0, 0.42), "14 × 14"),
+    "product,\nEq. (1)": ((2.0, 1.0), "256 × 14 × 14"),
+    "fusion tokens,\nEq. (2)": ((3.0, 1.0), "197 × 768"),
+    "landmark tokens,\nEq. (2)": ((3.0, 0.0), "197 × 768"),
+    "2 blocks,\nEqs. (3) to (5)": ((4.0, 0.5), "197 × 768"),
+    "classifier": ((5.0, 1.0), "classes"),
+    "anchor loss,\nEqs. (6) to (10)": ((5.0, 0.0), "a number"),
+}
+ARROWS = (
+    ("image", "IR-50"), ("image", "MobileFaceNet\n(frozen)"), ("IR-50", "product,\nEq. (1)"),
+    ("MobileFaceNet\n(frozen)", "heat map,\nEq. (1)"), ("heat map,\nEq. (1)", "product,\nEq. (1)"),
+    ("product,\nEq. (1)", "fusion tokens,\nEq. (2)"), ("MobileFaceNet\n(frozen)", "landmark tokens,\nEq. (2)"),
+    ("fusion tokens,\nEq. (2)", "2 blocks,\nEqs. (3) to (5)"),
+    ("landmark tokens,\nEq. (2)", "2 blocks,\nEqs. (3) to (5)"),
+    ("2 blocks,\nEqs. (3) to (5)", "classifier"), ("2 blocks,\nEqs. (3) to (5)", "anchor loss,\nEqs. (6) to (10)"),
+)  # fmt: skip
+
+
+def overview() -> Axes:
+    """The network as boxes, with the shape of what each gives, and arrows: what the paper's Fig. 1 shows."""
+    _, axes = plt.subplots(figsize=(9.6, 3.0))
+    for name, ((x, y), shape) in STEPS.items():
+        colour = "#dbeafe" if "Eq" in name else "#f3f4f6"
+        box = {"boxstyle": "round,pad=0.45", "fc": colour, "ec": "#374151", "lw": 1}
+        axes.text(1.9 * x, 1.5 * y, name, ha="center", va="center", fontsize=9, bbox=box, zorder=3, color="#111827")
+        side = 1 if y == 1 else -1  # above the upper row, where an arrow comes from below
+        place = {"ha": "center", "va": "bottom" if y == 1 else "top"}
+        axes.text(1.9 * x, 1.5 * y + 0.36 * side, shape, **place, fontsize=7.5, color="#6b7280", zorder=4)
+    for start, end in ARROWS:
+        tail, head = ((1.9 * x, 1.5 * y) for (x, y), _ in (STEPS[start], STEPS[end]))
+        style = {"arrowstyle": "-|>", "color": "#6b7280", "shrinkA": 34 if tail[0] != head[0] else 16, "lw": 1.1}
+        axes.annotate("", head, tail, arrowprops=style | {"shrinkB": 42 if tail[0] != head[0] else 18}, zorder=1)
+    axes.set(xlim=(-0.7, 10.4), ylim=(-0.65, 2.15))
+    axes.set_axis_off()
+    rows = [(name.replace("\n", " "), shape) for name, (_, shape) in STEPS.items()]
+    return told(axes, pd.DataFrame(rows, columns=["step", "gives"]))
+
+
+def channels_of(landmarks: np.ndarray, size: int, grid: int = 14, spread: float = 0.6) -> np.ndarray:
+    """Landmark features such as a detector might have: (5, grid, grid), a channel of :data:`PARTS` each.
+
+    ``landmarks`` (68, 2) in pixels of an image of ``size``. A place has, in each channel, the greatest of Gaussians
+    round the part's points, ``spread`` places wide.
+    """
+    places = np.stack(np.meshgrid(np.arange(grid), np.arange(grid)), -1) + 0.5  # x, y
+    points = landmarks * grid / size
+    squared = ((places[None] - points[:, None, None]) ** 2).sum(-1)  # (68, grid, grid)
+    rings = np.exp(-squared / (2 * spread**2))
+    return np.stack([rings[list(own)].max(0) for own in PARTS.values()])
+
+
+def over_face(image: np.ndarray, heats: Mapping[str, np.ndarray], cell: float = 2.0) -> Figure:
+    """A picture, and heat maps (h, w) of it, each laid over the picture; bright is high, each by its own scale."""
+    figure, row = plt.subplots(1, len(heats) + 1, figsize=(cell * (len(heats) + 1), cell + 0.3), squeeze=False)
+    row[0, 0].imshow(image)
+    row[0, 0].set_title("picture", fontsize=10)
+    for axes, (name, heat) in zip(row[0, 1:], heats.items(), strict=True):
+        axes.imshow(image)
+        axes.imshow(
+            heat, cmap="magma", alpha=0.65, extent=(0, image.shape[1], image.shape[0], 0), interpolation="bicubic"
+        )
+        axes.set_title(name, fontsize=10)
+    for axes in row[0]:
+        axes.set(xticks=[], yticks=[])
+    figure.tight_layout()
+    rows = [
+        {"map": name, "row": y, "column": x, "value": float(heat[y, x])}
+        for name, heat in heats.items()
+        for y, x in np.ndindex(heat.shape)
+    ]
+    return told(figure, pd.DataFrame(rows))
+
+
+def pulled(
+    before: np.ndarray, after: np.ndarray, labels: np.ndarray, anchors: np.ndarray, names: Sequence[str]
+) -> Axes:
+    """Where a loss has moved points (n, 2): hollow before, filled after, a line between; stars are the ``anchors``.
+
+    labels (n,): index into ``names``; anchors: places in the batch.
+    """
+    _, axes = plt.subplots(figsize=(6.2, 4.2))
+    colours = sns.color_palette("colorblind", len(names))
+    for k, colour in enumerate(colours):
+        own = labels == k
+        axes.plot(*np.stack([before[own], after[own]]).transpose(2, 0, 1), color=colour, alpha=0.45, linewidth=1)
+        axes.scatter(*before[own].T, s=26, facecolors="white", edgecolors=[colour], zorder=2)
+        axes.scatter(*after[own].T, s=30, color=[colour], zorder=3)
+    axes.scatter(*after[anchors].T, marker="*", s=230, color=[colours[k] for k in labels[anchors]], ec="k", zorder=4)
+    handles = [Line2D([], [], ls="", marker="o", color=c, label=name) for c, name in zip(colours, names, strict=True)]
+    handles += [
+        Line2D([], [], ls="", marker="o", mfc="white", mec="#6b7280", label="before"),
+        Line2D([], [], ls="", marker="*", ms=13, mfc="#9ca3af", mec="k", label="anchor, Eq. (6)"),
+    ]
+    axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    axes.set(xlabel="feature 1", ylabel="feature 2", aspect="equal")
+    table = pd.DataFrame(np.hstack([before, after]), columns=["x before", "y before", "x after", "y after"])
+    return told(
+        axes, table.assign(label=[names[int(k)] for k in labels], anchor=np.isin(np.arange(len(labels)), anchors))
+    )
+
+
+class _Of(nn.Module):
+    """A part of the network as a network of its own, so that it can be counted."""
+
+    def __init__(self, part: nn.Module, call: str) -> None:
+        super().__init__()
+        self.part, self.call = part, call
+
+    def forward(self, images: object) -> object:
+        return getattr(self.part, self.call)(images)
+
+
+def sizes(network: PCDA) -> pd.DataFrame:
+    """Parameters (M) and operations an image (G) of each module beside the paper's Table 8, in both conventions.
+
+    The landmark backbone counts with its head, as the paper's 1.0 M does, and its operations up to what is used.
+    """
+    whole = evaluate.cost(network, 112)
+    image = evaluate.cost(_Of(network.image, "forward"), 112)
+    landmark = evaluate.cost(_Of(network.landmark, "features"), 112)
+    rest = [a - b - c for a, b, c in zip(whole, image, landmark, strict=True)]
+    modules = {"image backbone": image, "landmark backbone": landmark, "cross attention module": rest}
+    rows = [
+        {
+            "module": name,
+            "parameters, M": own[0] / 1e6,
+            "printed, M": published.value("pcda", "T8", name, "parameters"),
+            "multiply-adds, G": own[1] / 1e9,
+            "two a pair, G": own[2] / 1e9,
+            "printed FLOPs, G": published.value("pcda", "T8", name, "FLOPs"),
+        }
+        for name, own in modules.items()
+    ]
+    total = {"module": "together", "parameters, M": whole[0] / 1e6, "multiply-adds, G": whole[1] / 1e9}
+    total |= {"printed, M": published.value("pcda", "T2", "2 blocks", "parameters"), "two a pair, G": whole[2] / 1e9}
+    total |= {"printed FLOPs, G": published.value("pcda", "T2", "2 blocks", "FLOPs")}
+    return pd.DataFrame([*rows, total])
