@@ -344,8 +344,8 @@ def test_made_once_a_preset(own_place: Path) -> None:
 
 
 def test_catalogue_errors(own_place: Path) -> None:
-    with pytest.raises(ParameterError, match=r"no data set 'kdef'.*did you mean 'kdef-twin'.*ferplus"):
-        catalogue.prepare("kdef")
+    with pytest.raises(ParameterError, match=r"no data set 'kdef-twn'.*did you mean 'kdef-twin'.*ferplus"):
+        catalogue.prepare("kdef-twn")
     with pytest.raises(ParameterError, match=r"no preset 'papers'.*did you mean 'paper'"):
         catalogue.prepare("kdef-twin", "papers")
     with pytest.raises(DataError, match=r"FERCORE_DATA is not set(.|\n)*What to do: get FER2013"):

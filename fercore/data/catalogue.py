@@ -8,11 +8,12 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from fercore.data import ferplus
+from fercore.data import ferplus, kdef, rafdb
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.errors import DataError, ParameterError
 from fercore.paths import data_root, prepared_root
@@ -36,6 +37,19 @@ def _ferplus_key(preset: str, *, rule: str = "majority", labels: str = "label.cs
 
 def _ferplus_make(target: Path, preset: str, *, rule: str = "majority", labels: str = "label.csv") -> None:
     ferplus.prepare(target, ferplus.find_source(data_root()), rule=rule, labels=labels)
+
+
+def _files_key(module: ModuleType, preset: str, **options: Any) -> str:
+    return module.key(module.find_source(data_root()), **options)
+
+
+def _files_make(module: ModuleType, target: Path, preset: str, **options: Any) -> None:
+    module.prepare(target, module.find_source(data_root()), **options)
+
+
+def _of_files(module: ModuleType, title: str, splits: tuple[str, ...] = ()) -> Entry:
+    """A real set whose pictures are files in a folder; the side of the pictures can be chosen."""
+    return Entry(title, True, partial(_files_key, module), partial(_files_make, module), splits, ("size",))
 
 
 def _twin_key(name: str, preset: str, **changes: Any) -> str:
@@ -76,6 +90,8 @@ DATASETS: dict[str, Entry] = {
         ("train", "validation", "test"),
         ("rule", "labels"),
     ),
+    "rafdb": _of_files(rafdb, "RAF-DB: real photographs from the web, seven expressions", ("train", "test")),
+    "kdef": _of_files(kdef, "KDEF: real photographs of 70 people, seven expressions, five sides"),
 }
 
 

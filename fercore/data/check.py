@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from fercore.data import ferplus, twin_designs
+from fercore.data import ferplus, kdef, picture_files, rafdb, twin_designs
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.pose_subsets import read_list
 from fercore.data.prepared import content_hash, open_prepared
 from fercore.errors import DataError
+
+FILES: dict[str, ModuleType] = {"RAF-DB": rafdb, "KDEF": kdef}
+"""Real sets whose pictures are files in a folder: title -> loader."""
 
 
 class Report(NamedTuple):
@@ -40,10 +45,17 @@ def check(path: Path) -> Report:
     for inside in ("ferplus", "FERPlus", "ferplus.tar.gz"):
         if (path / inside).exists():
             return check_ferplus(path / inside)
+    for title, module in FILES.items():
+        source = None
+        with contextlib.suppress(DataError):
+            source = module.find_source(path)
+        if source is not None:  # what is wrong in there is no reason to look for something else
+            return check_files(title, module, source)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) if path.is_dir() else "a file"
     raise DataError(
         f"{path} is no data set that is known here (it holds: {found or 'nothing'}).",
-        do="name a prepared folder, the FERPlus archive or its folder (with data/FER2013Train ...)",
+        do="name a prepared folder, the FERPlus archive or its folder (with data/FER2013Train ...), the folder of "
+        "RAF-DB (with EmoLabel and Image) or of KDEF (with AF01ANFL.JPG ...)",
     )
 
 
@@ -92,6 +104,24 @@ def against(counts: dict[str, int], published: dict[str, int]) -> pd.DataFrame:
     """Counts beside published ones, and the difference."""
     table = pd.DataFrame({"here": counts, "published": published}).fillna(0).astype(int)
     return table.assign(difference=table["here"] - table["published"])
+
+
+def check_files(title: str, module: ModuleType, source: Path) -> Report:
+    """Every picture and label of a set of files: counts against the published ones, what is wrong with which."""
+    listing = module.read(source)
+    table = listing.table
+    tables = {"images by split and class": pd.crosstab(table["split"], table["expression"], margins=True)}
+    if "pan" in table:
+        tables["images by pan and class"] = pd.crosstab(table["pan"], table["expression"], margins=True)
+    counts = {"all": len(table)} | table["split"].value_counts().to_dict()
+    expected = dict(module.PUBLISHED)
+    for split, classes in getattr(module, "OF_CLASS", {}).items():
+        own = table[table["split"] == split]["expression"].value_counts()
+        counts |= {f"{split} {name}": int(own.get(name, 0)) for name in classes}
+        expected |= {f"{split} {name}": number for name, number in classes.items()}
+    tables["images against published counts"] = against({name: counts.get(name, 0) for name in expected}, expected)
+    problems = [*listing.problems, *picture_files.differences(counts, expected), *picture_files.look(source, table)]
+    return Report(f"{title} at {source}", tables, problems)
 
 
 def check_ferplus(source: Path) -> Report:

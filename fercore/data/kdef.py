@@ -1,0 +1,107 @@
+"""KDEF: 4,900 photographs of 70 people, seven expressions from five sides, each posed twice.
+
+Source: Lundqvist, Flykt and Öhman, "The Karolinska Directed Emotional Faces" (1998). Accepted as it is given out: a
+folder with ``AF01ANFL.JPG`` and so on, in folders of persons or not. A name says series (A, B), sex (F, M), person
+(01 to 35), expression (AF, AN, DI, HA, NE, SA, SU) and side (FL, HL, S, HR, FR). Series A and B of a number show the
+same person. Some files of the set in circulation are misnamed, of another size or nearly black: they are named, and
+what can be used is used.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from fercore.data import picture_files
+from fercore.data.labels import SEVEN
+from fercore.data.picture_files import Listing, listed
+from fercore.errors import DataError
+
+CODES = {
+    "AF": "fear",
+    "AN": "anger",
+    "DI": "disgust",
+    "HA": "happiness",
+    "NE": "neutral",
+    "SA": "sadness",
+    "SU": "surprise",
+}
+PANS = {"FL": -90.0, "HL": -45.0, "S": 0.0, "HR": 45.0, "FR": 90.0}
+"""Side -> pan in degrees; full left profile to full right profile."""
+PUBLISHED = {"all": 4900}
+SIZE = 224
+HOW_TO_GET = "ask for it at kdef.se, unpack it to a folder kdef, and set FERCORE_DATA to the folder that holds kdef"
+_NAME = re.compile(r"([AB])([FM])(0[1-9]|[12]\d|3[0-5])(AF|AN|DI|HA|NE|SA|SU)(FL|HL|S|HR|FR)\.JPE?G", re.IGNORECASE)
+
+
+def parse_name(name: str) -> dict[str, object] | None:
+    """What ``AF01ANFL.JPG`` says: sample, subject, sex, series, expression, pan, yaw; None for another form of name."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    series, sex, number, code, side = (part.upper() for part in match.groups())
+    return {
+        "sample": f"{series}{sex}{number}{code}{side}",
+        "subject": f"{sex}{number}",
+        "sex": {"F": "female", "M": "male"}[sex],
+        "series": series,
+        "expression": CODES[code],
+        "pan": PANS[side],
+        "yaw": PANS[side],
+    }
+
+
+def find_source(root: Path | None) -> Path:
+    """The folder of KDEF below ``root`` (``FERCORE_DATA``), or ``root`` itself when pictures of it lie there."""
+    if root is None:
+        raise DataError("KDEF is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
+    for path in (root / "kdef", root / "KDEF", root / "KDEF_and_AKDEF" / "KDEF", root):
+        if path.is_dir() and any(parse_name(file.name) for form in ("*", "*/*") for file in path.glob(form)):
+            return path
+    raise DataError(f"KDEF is not in {root}: no file with a name like AF01ANFL.JPG.", do=HOW_TO_GET)
+
+
+def read(source: Path) -> Listing:
+    """Every picture with a name of KDEF's form, by person, and the names of those without."""
+    rows, misnamed, repeated = {}, [], []
+    for path in picture_files.files_under(source, (".jpg", ".jpeg")):
+        known, file = parse_name(path.name), path.relative_to(source).as_posix()
+        if known is None:
+            misnamed.append(file)
+        elif known["sample"] in rows:
+            repeated.append(file)
+        else:
+            rows[known["sample"]] = known | {"file": file}
+    if not rows:
+        raise DataError(f"{source} holds no file with a name like AF01ANFL.JPG.", do=HOW_TO_GET)
+    table = pd.DataFrame(rows.values()).assign(split="all", source="kdef", tilt=0.0)
+    problems = [
+        listed("files with a name of another form, which were left out", misnamed),
+        listed("files whose name another one has, which were left out", repeated),
+        listed("pictures that are not there", _missing(set(table["sample"]))),
+    ]
+    order = ["subject", "series", "expression", "pan"]
+    return Listing(table.sort_values(order, ignore_index=True), [text for text in problems if text])
+
+
+def _missing(there: set[str]) -> list[str]:
+    """Of the people of whom there is a picture, those pictures that the design has and the folder has not."""
+    people = sorted({name[1:4] for name in there})
+    whole = (f"{s}{p}{code}{side}" for s in "AB" for p in people for code in CODES for side in PANS)
+    return sorted(set(whole) - there)
+
+
+def prepare(target: Path, source: Path, *, size: int = SIZE, progress: bool = True) -> None:
+    """Write the prepared form to ``target``: the middle square of each picture."""
+    picture_files.prepare_pictures(
+        target, source, read(source), size, name="kdef", title="KDEF (real)", classes=SEVEN,
+        made={"source": source.name}, published=PUBLISHED, progress=progress,
+    )  # fmt: skip
+
+
+def key(source: Path, size: int = SIZE) -> str:
+    """What a prepared KDEF depends on: names and sizes of its files, and the size that is made."""
+    files = picture_files.files_under(source, (".jpg", ".jpeg"))
+    return " ".join([str(size), *(f"{path.relative_to(source).as_posix()} {path.stat().st_size}" for path in files)])
