@@ -1,8 +1,9 @@
-"""Real sets of picture files: RAF-DB and KDEF as users have them, with the known defects; hostile files."""
+"""Real sets of picture files as users have them, on small trees with the known defects; hostile files."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fercore.data import catalogue, kdef, picture_files, protocols, rafdb
+from fercore.data import affectnet, catalogue, kdef, picture_files, protocols, rafdb
 from fercore.data.check import check
 from fercore.data.pose_subsets import RAFDB_ORDER
 from fercore.errors import DataError, FercoreError, ParameterError
@@ -214,6 +215,140 @@ def test_every_published_name_is_read(series: str, sex: str, number: int, code: 
     assert (known["expression"], known["pan"]) == (kdef.CODES[code], kdef.PANS[side])
 
 
+# --- AffectNet -----------------------------------------------------------------------------------------
+
+HASHES = [f"{k:056x}" for k in range(1, 60)]
+
+
+@pytest.fixture
+def affect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The first release: two csv files with landmarks, pictures with a face box, rows of no expression."""
+    root = tmp_path / "sets" / "affectnet"
+    names = iter(HASHES)
+    for split, each in (("training", 4), ("validation", 1)):
+        lines = [
+            "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+        ]
+        for code in range(11):
+            for k in range(each):
+                name = f"{k}/{next(names)}.jpg"
+                lines.append(f"{name},4,6,10,10,{'1.0;2.0;' * 68},{code},{0.1 * code - 0.5:.3f},-0.25")
+                picture(root / affectnet.IMAGES / name, (30, 24), seed=len(lines))
+        (root / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    lists = root.parent / "pose_lists"
+    lists.mkdir()
+    tested = HASHES[44:]
+    (lists / affectnet.POSE_LISTS["pose_over_30"][0]).write_text(f"0/{tested[0]}.jpg\n3/{tested[3]}.jpg\n")
+    (lists / affectnet.POSE_LISTS["pose_over_45"][0]).write_text(f"7/{tested[7]}/8.jpg\n0/{'f' * 56}/0.jpg\n")
+    monkeypatch.setenv("FERCORE_DATA", str(root.parent))
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    return root
+
+
+def test_first_release_of_affectnet(affect: Path) -> None:
+    data = catalogue.prepare("affectnet", size=10)
+    manifest = data.manifest
+    assert manifest["split"].value_counts().to_dict() == {"train": 32, "validation": 8}
+    assert manifest.groupby("split")["expression"].value_counts().unstack().loc["train"].tolist() == [4] * 8
+    row = manifest[manifest["sample"] == HASHES[44 + 3]].squeeze()
+    assert (row["expression"], row["valence"], row["arousal"]) == ("surprise", -0.2, -0.25) and row["pose_over_30"]
+    assert manifest["pose_over_30"].sum() == 2 and manifest["pose_over_45"].sum() == 1
+    assert not set(picture_files.BOX) & set(manifest) and data.card["made"]["crop"] == "box of the face"
+    original = picture_files.read_picture(affect / affectnet.IMAGES / "0" / f"{HASHES[44]}.jpg")
+    place = manifest["sample"].tolist().index(HASHES[44])
+    assert np.array_equal(data.images[place], original[6:16, 4:14]), "the face's box, pixel by pixel"
+    notes = " ".join(data.card["notes"])
+    for words in ("train: 12 images of no expression", "2 different entries, published 1944", "1 entries of"):
+        assert words in notes, words
+    assert len(protocols.split(manifest, "official")["test"]) == 8, "tested on the validation part, as papers do"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("valence", "mood"), r"has no column valence"),
+        (lambda text: text.replace(",10,10,", ",,10,", 1), r"validation.csv, line 2: a field is empty"),
+        (lambda text: text.replace(",4,6,", ",x,6,", 1), r"validation.csv is no readable csv"),
+        (lambda text: "", r"validation.csv is no readable csv"),
+    ],
+)
+def test_a_broken_csv_of_affectnet_is_named(affect: Path, change: Callable[[str], str], said: str) -> None:
+    file = affect / "validation.csv"
+    file.write_text(change(file.read_text()))
+    with pytest.raises(DataError, match=said):
+        affectnet.read(affect)
+
+
+def test_rows_that_lead_out_or_say_nothing_are_left_out(affect: Path) -> None:
+    picture(affect.parent / "secret.jpg")
+    file = affect / "validation.csv"
+    lines = file.read_text().splitlines()
+    lines += ["../../secret.jpg,1,1,9,9,x,1,0,0", "0/none.jpg,1,1,9,9,x,1,0,0"]
+    lines[1] = lines[1].replace(",0,-0.500", ",77,-0.500")
+    file.write_text("\n".join(lines))
+    listing = affectnet.read(affect)
+    said = " ".join(listing.problems)
+    assert "2 rows of validation.csv without a picture: ../../secret.jpg, 0/none.jpg" in said
+    assert f"1 images with a number that is no expression, which were left out: {HASHES[44]}" in said
+    assert (listing.table["split"] == "validation").sum() == 7
+
+
+def test_second_release_of_affectnet(tmp_path: Path, affect: Path) -> None:
+    root = affect.parent / "second" / "affectnet"
+    for name, count in (("train_set", 18), ("val_set", 9)):
+        for k in range(count):
+            picture(root / name / "images" / f"{k}.jpg", seed=k)
+            (root / name / "annotations").mkdir(exist_ok=True)
+            values = {"exp": np.array(str(k % 9)), "val": np.array(0.5), "aro": np.array("-0.25")}
+            for kind, value in values.items():
+                np.save(root / name / "annotations" / f"{k}_{kind}.npy", value)
+    (root / "val_set" / "annotations" / "8_aro.npy").unlink()
+    lists = root.parent / "pose_lists"
+    lists.mkdir()
+    (lists / affectnet.POSE_LISTS["pose_over_30"][0]).write_text(f"0/{HASHES[0]}.jpg\n")
+    listing = affectnet.read(affectnet.find_source(root.parent))
+    table = listing.table.set_index("sample")
+    assert len(table) == 16 + 8 and table.loc["val_set_3", "expression"] == "surprise"
+    assert (table.loc["train_set_9", "expression"], table.loc["train_set_9", "arousal"]) == ("neutral", -0.25)
+    said = " ".join(listing.problems)
+    assert "names images of the first release" in said and "pose_over_30" not in table
+    assert "1 images of val_set without annotations: 8.jpg" in said and "train: 2 images of no expression" in said
+    np.save(root / "val_set" / "annotations" / "1_exp.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"1_exp.npy holds no number"):
+        affectnet.read(root)
+
+
+# --- SFEW ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "sets" / "SFEW_2"
+    for folder, count in (("Train/Train_Aligned_Faces", 3), ("Val/Val_Aligned_Faces_new/Val_Aligned_Faces", 2)):
+        for name in ("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"):
+            for k in range(count):
+                picture(root / folder / name / f"Airheads_0005192{k}0_0000000{k}.png", seed=k)
+    monkeypatch.setenv("FERCORE_DATA", str(root.parent))
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    return root
+
+
+def test_sfew_is_read_by_its_folders(films: Path) -> None:
+    picture(films / "Train/Train_Aligned_Faces" / "Bored" / "x_1_1.png")
+    data = catalogue.prepare("sfew", size=8)
+    assert data.manifest["split"].value_counts().to_dict() == {"train": 21, "validation": 14}
+    assert set(data.manifest["film"]) == {"Airheads"} and not data.manifest["sample"].duplicated().any()
+    notes = " ".join(data.card["notes"])
+    assert (
+        "1 pictures in a folder of no expression, which were left out: Train/Train_Aligned_Faces/Bored/x_1_1" in notes
+    )
+    assert "train: 21 images, published 958" in notes
+    assert len(protocols.split(data.manifest, "official")["test"]) == 14
+    report = check(films.parent)
+    assert report.tables["images against published counts"].loc["validation anger", "published"] == 77
+    assert any("with the same pixels as another" in problem for problem in report.problems)
+
+
 # --- hostile files -------------------------------------------------------------------------------------
 
 
@@ -247,6 +382,12 @@ def test_no_bytes_end_in_another_error(tmp_path_factory: pytest.TempPathFactory,
     file.write_bytes(data)
     with pytest.raises(DataError, match=r"x.png is no readable picture"):
         picture_files.read_picture(file)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.lists(st.floats(-60, 60), min_size=4, max_size=4))
+def test_any_box_gives_a_square_of_the_picture(width: int, height: int, box: list[float]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    assert picture_files.square(pixels, 6, box).shape == (6, 6, 3)
 
 
 @pytest.mark.parametrize(("size", "box"), [((20, 30), (0, 5, 20, 25)), ((30, 20), (5, 0, 25, 20)), ((20, 20), None)])

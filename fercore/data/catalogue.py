@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from fercore.data import ferplus, kdef, rafdb
+from fercore.data import affectnet, ferplus, kdef, rafdb, sfew
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.errors import DataError, ParameterError
 from fercore.paths import data_root, prepared_root
@@ -91,6 +91,10 @@ DATASETS: dict[str, Entry] = {
         ("rule", "labels"),
     ),
     "rafdb": _of_files(rafdb, "RAF-DB: real photographs from the web, seven expressions", ("train", "test")),
+    "affectnet": _of_files(
+        affectnet, "AffectNet: real photographs from the web, eight expressions", ("train", "validation")
+    ),
+    "sfew": _of_files(sfew, "SFEW 2.0: real frames of films, seven expressions", ("train", "validation")),
     "kdef": _of_files(kdef, "KDEF: real photographs of 70 people, seven expressions, five sides"),
 }
 

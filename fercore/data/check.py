@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from fercore.data import ferplus, kdef, picture_files, rafdb, twin_designs
+from fercore.data import affectnet, ferplus, kdef, picture_files, rafdb, sfew, twin_designs
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.pose_subsets import read_list
 from fercore.data.prepared import content_hash, open_prepared
 from fercore.errors import DataError
 
-FILES: dict[str, ModuleType] = {"RAF-DB": rafdb, "KDEF": kdef}
+FILES: dict[str, ModuleType] = {"RAF-DB": rafdb, "AffectNet": affectnet, "SFEW": sfew, "KDEF": kdef}
 """Real sets whose pictures are files in a folder: title -> loader."""
 
 
@@ -55,7 +55,7 @@ def check(path: Path) -> Report:
     raise DataError(
         f"{path} is no data set that is known here (it holds: {found or 'nothing'}).",
         do="name a prepared folder, the FERPlus archive or its folder (with data/FER2013Train ...), the folder of "
-        "RAF-DB (with EmoLabel and Image) or of KDEF (with AF01ANFL.JPG ...)",
+        "RAF-DB (EmoLabel, Image), AffectNet (validation.csv or val_set), SFEW (Train, Val) or KDEF (AF01ANFL.JPG ...)",
     )
 
 

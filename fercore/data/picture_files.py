@@ -23,6 +23,8 @@ from fercore.progress import progress as bar
 MOST_BYTES, MOST_PIXELS = 2**26, 40_000_000
 """A picture of a face is smaller; what is larger is refused before it is decoded."""
 FORMATS = ("PNG", "JPEG", "BMP")
+BOX = ("box_left", "box_top", "box_width", "box_height")
+"""Columns of a listing that say where the face is, in pixels; they do not enter the manifest."""
 DARK = 16
 """A picture whose brightest value is below this shows nothing."""
 SHOWN = 5
@@ -56,12 +58,19 @@ def read_picture(path: Path, root: Path | None = None) -> np.ndarray:
         raise DataError(f"{path} is no readable picture: {why}", do="restore it from the published files") from error
 
 
-def square(image: np.ndarray, size: int) -> np.ndarray:
-    """The middle square of a picture (H, W, 3), resized: (size, size, 3) uint8."""
+def square(image: np.ndarray, size: int, box: Sequence[float] | None = None) -> np.ndarray:
+    """A square of a picture (H, W, 3), resized: (size, size, 3) uint8.
+
+    The middle one; with ``box`` (left, top, width, height in pixels) one round the middle of the box, as large as its
+    longer side, moved and cut so that it lies in the picture.
+    """
     height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    box = (left, top, left + side, top + side)
+    left, top, wide, high = (0, 0, width, height) if box is None else box
+    longer = min(wide, high) if box is None else max(wide, high)
+    side = max(1, round(min(height, width, longer)))
+    x, y = round(left + (wide - side) / 2), round(top + (high - side) / 2)
+    x, y = min(max(0, x), width - side), min(max(0, y), height - side)
+    box = (x, y, x + side, y + side)
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS, box=box))
 
 
@@ -93,17 +102,19 @@ def prepare_pictures(
     ``published``: images expected by split, or ``all``; differences become notes of the card.
     """
     table = listing.table.reset_index(drop=True)
+    boxes = table[list(BOX)].to_numpy(float) if BOX[0] in table else None
     with prepared.Writer(target, len(table), size) as out:
         for row, file in enumerate(bar(table["file"], title, len(table), unit=" images", wanted=progress)):
-            out.images[row] = square(read_picture(root / file, root), size)
+            box = None if boxes is None else boxes[row]
+            out.images[row] = square(read_picture(root / file, root), size, box)
         counts = {"all": len(table)} | {split: int(n) for split, n in table["split"].value_counts().items()}
         out.finish(
-            table.drop(columns="file"),
+            table.drop(columns=["file", *(BOX if boxes is not None else ())]),
             name=name,
             title=title,
             classes=tuple(classes),
             licence="as its authors give it, not redistributable: no picture of it enters a record or the repository",
-            made=made | {"crop": "middle square", "size": size},
+            made=made | {"crop": "middle square" if boxes is None else "box of the face", "size": size},
             notes=[*differences(counts, published), *listing.problems],
             counts=counts,
         )

@@ -1,0 +1,99 @@
+"""SFEW 2.0: frames of films, seven expressions, 958 to train on and 436 to validate on.
+
+Source: Dhall, Goecke, Lucey and Gedeon, "Static Facial Expressions in Tough Conditions" (ICCV Workshops 2011). Accepted
+as it is given out: ``Train/Train_Aligned_Faces/Angry/Airheads_000519240_00000005.png`` and
+``Val/Val_Aligned_Faces_new/...``, a folder each for Angry, Disgust, Fear, Happy, Neutral, Sad and Surprise. Labels of
+the test part are not public; nobody says who is shown, and the film stands in each name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from fercore.data import picture_files
+from fercore.data.labels import SEVEN
+from fercore.data.picture_files import Listing, listed
+from fercore.errors import DataError
+
+FOLDERS = {
+    "angry": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "happy": "happiness",
+    "neutral": "neutral",
+    "sad": "sadness",
+    "surprise": "surprise",
+}
+PARTS = {"train": ("Train", "Train_Aligned_Faces"), "validation": ("Val", "Val_Aligned_Faces")}
+"""Split -> its folder, and how the name of the folder of aligned faces begins."""
+PUBLISHED = {"train": 958, "validation": 436}
+OF_CLASS = {
+    "train": dict(zip(SEVEN, (150, 198, 96, 172, 178, 66, 98), strict=True)),
+    "validation": dict(zip(SEVEN, (86, 73, 57, 73, 77, 23, 47), strict=True)),
+}
+"""Published images of each class."""
+SIZE = 112
+HOW_TO_GET = (
+    "ask for it on its authors' page (SFEW 2.0, aligned faces), lay it out as sfew/Train/Train_Aligned_Faces and "
+    "sfew/Val/Val_Aligned_Faces, and set FERCORE_DATA to the folder that holds sfew"
+)
+
+
+def find_source(root: Path | None) -> Path:
+    """The folder of SFEW below ``root`` (``FERCORE_DATA``), or ``root`` itself when it is one."""
+    if root is None:
+        raise DataError("SFEW is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
+    for path in (root / "sfew", root / "SFEW", root / "SFEW_2", root):
+        if any(_faces(path, split) for split in PARTS):
+            return path
+    raise DataError(f"SFEW is not in {root}: no folder Train/Train_Aligned_Faces.", do=HOW_TO_GET)
+
+
+def _faces(source: Path, split: str) -> Path | None:
+    """The folder of aligned faces of a part; archives in circulation name it in several ways."""
+    folder, begins = PARTS[split]
+    return next((path for path in sorted((source / folder).glob(begins + "*")) if path.is_dir()), None)
+
+
+def read(source: Path) -> Listing:
+    """Every picture in a folder of an expression."""
+    rows, problems = [], []
+    for split in PARTS:
+        folder = _faces(source, split)
+        if folder is None:
+            problems.append(f"{'/'.join(PARTS[split])} is not there: no image of the part '{split}'.")
+            continue
+        strange = []
+        for path in picture_files.files_under(folder, (".png", ".jpg", ".jpeg")):
+            expression = FOLDERS.get(path.parent.name.lower())
+            if expression is None:
+                strange.append(path.relative_to(source).as_posix())
+                continue
+            sample = f"{split}_{expression}_{path.stem}"
+            rows.append((sample, split, expression, path.stem.split("_")[0], path.relative_to(source).as_posix()))
+        problems.append(listed("pictures in a folder of no expression, which were left out", strange))
+    if not rows:
+        raise DataError(
+            f"{source} holds no picture in a folder such as Train/Train_Aligned_Faces/Angry.", do=HOW_TO_GET
+        )
+    table = pd.DataFrame(rows, columns=["sample", "split", "expression", "film", "file"])
+    twice = table["sample"].duplicated()
+    problems.append(listed("pictures whose name another one has, which were left out", table["file"][twice]))
+    table = table[~twice].assign(subject="", source="sfew").reset_index(drop=True)
+    return Listing(table, [text for text in problems if text])
+
+
+def prepare(target: Path, source: Path, *, size: int = SIZE, progress: bool = True) -> None:
+    """Write the prepared form to ``target``."""
+    picture_files.prepare_pictures(
+        target, source, read(source), size, name="sfew", title="SFEW 2.0 (real)", classes=SEVEN,
+        made={"source": source.name}, published=PUBLISHED, progress=progress,
+    )  # fmt: skip
+
+
+def key(source: Path, size: int = SIZE) -> str:
+    """What a prepared SFEW depends on: names and sizes of its files, and the size that is made."""
+    files = picture_files.files_under(source, (".png", ".jpg", ".jpeg"))
+    return " ".join([str(size), *(f"{path.relative_to(source).as_posix()} {path.stat().st_size}" for path in files)])
