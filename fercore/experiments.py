@@ -41,6 +41,8 @@ from fercore.train import fit, load_weights, predict, save_weights, to_predict
 
 IDENTITY = "identity"
 """What a recipe's ``start`` says to ask for our own network that tells people apart (`fercore.papers.arcface`)."""
+MOST_PANS = 20
+"""A set with more different pans was not taken by cameras at fixed places: each of its pans would be a subset."""
 SHOWN = 70
 """Test images whose maps a record keeps: in the KDEF twin, all views of one person."""
 
@@ -296,7 +298,7 @@ def test(
     """Test once: metrics per subset with a bootstrap interval, and the arrays behind them.
 
     Subsets are the whole test part and whatever the manifest marks in it
-    (``pose_over_30``, ``pose_over_45``), or the pans of a controlled set.
+    (``pose_over_30``, ``pose_over_45``), or the cameras' pans of a controlled set.
     """
     device = next(network.parameters()).device
     rows = parts["test"]
@@ -369,13 +371,13 @@ def _test_elsewhere(
 
 
 def subsets(data: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Named masks over ``rows``: ``test`` (all), each pose subset that is marked, each pan."""
+    """Named masks over ``rows``: ``test`` (all), each pose subset that is marked, each pan where cameras stood."""
     manifest = data.manifest.iloc[rows]
     masks = {"test": np.ones(len(rows), bool)}
     for name in ("pose_over_30", "pose_over_45"):
         if name in manifest and manifest[name].any():
             masks[name] = manifest[name].to_numpy(bool)
-    if "pan" in manifest:
+    if "pan" in manifest and manifest["pan"].nunique() <= MOST_PANS:
         masks |= {f"pan_{pan:+.0f}": (manifest["pan"] == pan).to_numpy() for pan in sorted(manifest["pan"].unique())}
     return masks
 

@@ -138,12 +138,9 @@ def what_this_run_is(preset: str) -> HTML:
 
 def how_to_get(dataset: str) -> HTML:
     """How to come by a data set that is not at hand, as a boxed remark."""
-    from fercore.data import ferplus
-
-    text = {"ferplus": ferplus.HOW_TO_GET}[dataset]
-    title = html.escape(catalogue.entry(dataset).title)
-    words = f"<b>{title}: not at hand here.</b> The page shows the recorded result. To compute it yourself: "
-    return note(words + html.escape(text) + ".")
+    entry = catalogue.entry(dataset)
+    words = f"<b>{html.escape(entry.title)}: not at hand here.</b> The page shows the recorded result. "
+    return note(f"{words}To compute it yourself: {html.escape(entry.how_to_get)}.")
 
 
 def reference(**recipe: Any) -> list[records.Record]:

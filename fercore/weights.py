@@ -128,9 +128,12 @@ def _prefixes(found: Mapping[str, Tensor]) -> Iterator[str]:
 def load(module: nn.Module, path: Path, *, share: float = 1.0) -> Report:
     """Fill ``module`` from a file; at least this ``share`` of its tensors must fit, or nothing is changed.
 
-    Names beside the module's, such as another classifier, do not matter. The error names the first that did not fit.
+    Names beside the module's, such as another classifier, do not matter; a module that knows other names for its parts
+    has a method ``renamed``. The error names the first that did not fit.
     """
-    tensors, report = fit(module.state_dict(), read(path))
+    found = read(path)
+    found = module.renamed(found) if hasattr(module, "renamed") else found
+    tensors, report = fit(module.state_dict(), found)
     if report.share < share or not report.matched:
         wrong = [*report.reshaped, *(f"{name}: not in the file" for name in report.missing)]
         raise WeightsError(
@@ -140,6 +143,16 @@ def load(module: nn.Module, path: Path, *, share: float = 1.0) -> Report:
         )
     module.load_state_dict(module.state_dict() | tensors)
     return report
+
+
+def convert(images: Tensor, source: Convention, target: Convention) -> Tensor:
+    """Images (B, 3, S, S) that look as ``source`` says, made to look as ``target`` says."""
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (source.mean, source.std))
+    plain = images * std + mean
+    if source.channels != target.channels:
+        plain = plain.flip(-3)
+    mean, std = (plain.new_tensor(values)[:, None, None] for values in (target.mean, target.std))
+    return (plain - mean) / std
 
 
 @torch.no_grad()

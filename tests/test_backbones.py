@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -63,6 +65,15 @@ def test_stages_in_modules_of_their_own_are_found() -> None:
     assert {name.removeprefix("module.") for name in found} == set(source.state_dict())
     assert all(torch.equal(found[k if k in found else f"module.{k}"], v) for k, v in source.state_dict().items())
     assert source.renamed(source.state_dict()).keys() == source.state_dict().keys(), "ours stay as they are"
+
+
+def test_a_file_in_either_form_loads(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source, target = IR50(8), IR50(8)
+    theirs = {name.replace("body.20.", "body3.13."): value for name, value in source.state_dict().items()}
+    torch.save({"state_dict": theirs}, tmp_path / "ir50.pth")
+    assert weights.load(target, tmp_path / "ir50.pth").share == 1
+    assert torch.equal(target.body[20].res_layer[1].weight, source.body[20].res_layer[1].weight)
 
 
 def test_mobilefacenet_has_the_published_sizes_and_grids() -> None:

@@ -116,6 +116,17 @@ def test_maps_are_kept_of_rendered_people_only(monkeypatch: pytest.MonkeyPatch) 
     assert not [name for name in run(seed=1).arrays() if name.startswith("map_")]
 
 
+def test_pans_are_subsets_where_cameras_stood() -> None:
+    class Fixed:
+        manifest = manifest(4, 30)
+
+    rows = np.arange(len(Fixed.manifest))
+    Fixed.manifest["pan"] = np.resize([-90.0, 0.0, 90.0], len(rows))
+    assert list(experiments.subsets(Fixed, rows)) == ["test", "pan_-90", "pan_+0", "pan_+90"]
+    Fixed.manifest["pan"] = np.linspace(-40, 40, len(rows))
+    assert list(experiments.subsets(Fixed, rows)) == ["test"]
+
+
 def test_a_baseline_is_trained_like_a_paper() -> None:
     recipe = baselines.recipe("smoke", "kdef-twin", **SMALL)
     record = experiments.run(recipe)
@@ -131,8 +142,8 @@ def test_sets_without_a_class_in_common_are_refused() -> None:
 
 def test_names_of_other_sets_are_checked_before_anything_runs() -> None:
     for field in ("pretraining", "also_on"):
-        with pytest.raises(ParameterError, match=r"'rafdb'.*did you mean 'rafdb-twin'"):
-            lan.recipe("smoke", "kdef-twin", **{field: "rafdb"})
+        with pytest.raises(ParameterError, match=r"'rafdb-twn'.*did you mean 'rafdb-twin'"):
+            lan.recipe("smoke", "kdef-twin", **{field: "rafdb-twn"})
 
 
 # --- first weights -----------------------------------------------------------------------------------------

@@ -112,6 +112,15 @@ def test_files_that_are_missing_or_broken(tmp_path: Path, name: str) -> None:
         weights.load(resnet18(), tmp_path / name)
 
 
+def test_images_go_from_one_convention_to_another_and_back() -> None:
+    torch.manual_seed(0)
+    images, other = torch.randn(2, 3, 4, 4), Convention("BGR", (0.1, 0.2, 0.3), (1.0, 0.5, 0.25))
+    there = weights.convert(images, weights.OURS, other)
+    value = images[1, 2, 3, 0] * weights.OURS.std[2] + weights.OURS.mean[2]  # blue
+    assert there[1, 0, 3, 0].item() == pytest.approx((value.item() - 0.1) / 1.0, rel=1e-5)
+    assert torch.allclose(weights.convert(there, other, weights.OURS), images, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "theirs", [weights.IMAGENET, Convention("BGR", (0.1, 0.2, 0.3), (1.0, 0.5, 0.25)), Convention("BGR")]
 )

@@ -29,6 +29,7 @@ class Entry(NamedTuple):
     make: Callable[..., None]
     splits: tuple[str, ...] = ()  # that it was published with
     options: tuple[str, ...] = ()  # that a real set can be prepared with
+    how_to_get: str = ""  # what to do where a real set is not at hand
 
 
 def _ferplus_key(preset: str, *, rule: str = "majority", labels: str = "label.csv") -> str:
@@ -49,7 +50,9 @@ def _files_make(module: ModuleType, target: Path, preset: str, **options: Any) -
 
 def _of_files(module: ModuleType, title: str, splits: tuple[str, ...] = ()) -> Entry:
     """A real set whose pictures are files in a folder; the side of the pictures can be chosen."""
-    return Entry(title, True, partial(_files_key, module), partial(_files_make, module), splits, ("size",))
+    return Entry(
+        title, True, partial(_files_key, module), partial(_files_make, module), splits, ("size",), module.HOW_TO_GET
+    )
 
 
 def _twin_key(name: str, preset: str, **changes: Any) -> str:
@@ -89,6 +92,7 @@ DATASETS: dict[str, Entry] = {
         _ferplus_make,
         ("train", "validation", "test"),
         ("rule", "labels"),
+        ferplus.HOW_TO_GET,
     ),
     "rafdb": _of_files(rafdb, "RAF-DB: real photographs from the web, seven expressions", ("train", "test")),
     "affectnet": _of_files(

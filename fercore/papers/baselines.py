@@ -96,9 +96,11 @@ class BaselineRecipe(StagedRecipe):
 
 PROTOCOLS = {
     "kdef-twin": "lan-kdef-10fold",
+    "kdef": "lan-kdef-10fold",
     "ferplus": "ferplus-official",
     "bu3dfe-twin": "phanet-bu3dfe-9pan",
     "multipie-twin": "pata-multipie-s1",
+    **dict.fromkeys(("rafdb", "affectnet", "sfew"), "official"),
     **dict.fromkeys(("rafdb-twin", "ferplus-twin", "affectnet-twin", "sfew-twin"), "official"),
 }
 """The usual split of each data set."""

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from fercore.backbones.ir50 import IR50
 from fercore.backbones.mobilefacenet import MobileFaceNet
-from fercore.data.augment import MEAN, STD
 from fercore.errors import ParameterError
 from fercore.recipe import unknown
+from fercore.weights import OURS, Convention, convert
 
 HeatMap = Literal["max", "sum", "abs-sum", "conv"]
 
@@ -212,7 +212,7 @@ class PCDA(nn.Module):
 
 def as_detected(images: Tensor) -> Tensor:
     """Normalised images as the landmark detector wants them: blue, green, red, 0 to 1; (B, 3, S, S) -> the same."""
-    return (images * STD + MEAN).flip(1)
+    return convert(images, OURS, Convention(*MobileFaceNet.convention))
 
 
 # --- Section 3.2: neutral-aware anchor loss ------------------------------------------------------------
