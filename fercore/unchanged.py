@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,7 +64,11 @@ def shortened(record: records.Record, tree: Path, root: Path) -> records.Record:
     """The record of the shortened run of this record's command with the code of ``tree``; written under ``root``."""
     short = {name: value for name, value in SHORT.items() if record.recipe.get(name, 1) or name == "images"}
     words = [word for name, value in short.items() for word in ("--set", f"{name}={value}")]
-    environment = os.environ | {"PYTHONPATH": str(tree), "FERCORE_PREPARED": str(prepared_root())}
+    environment = os.environ | {
+        "PYTHONPATH": str(tree),
+        "FERCORE_PREPARED": str(prepared_root()),
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "fercore.cli", *shlex.split(record.command)[1:], *words, "--records", str(root)],
         cwd=tree, env=environment | {"FERCORE_PROGRESS": "0"}, capture_output=True, text=True,
@@ -74,6 +79,11 @@ def shortened(record: records.Record, tree: Path, root: Path) -> records.Record:
     return found[0]
 
 
+def _places(tree: Path, folder: Path) -> tuple[tuple[Path, Path], tuple[Path, Path]]:
+    """Work tree and folder for the record, of the code that was and of the code that is."""
+    return (tree, folder / "before"), (ROOT, folder / "after")
+
+
 def prove(record: records.Record, since: str = "") -> Proof:
     """Run the shortened command with the code that made a record and with that of now.
 
@@ -81,8 +91,9 @@ def prove(record: records.Record, since: str = "") -> Proof:
     error.
     """
     with tempfile.TemporaryDirectory() as folder, checkout(since or record.commit["id"] or "HEAD") as tree:
-        before = shortened(record, tree, Path(folder) / "before")
-        after = shortened(record, ROOT, Path(folder) / "after")
+        with ThreadPoolExecutor(2) as both:  # side by side, a thread each
+            runs = [both.submit(shortened, record, *place) for place in _places(tree, Path(folder))]
+        before, after = (run.result() for run in runs)
     if before.code != record.code:
         what = f"{record.name} was made by the code {record.code}, the commit has {before.code}."
         raise RecordError(what, do="name a commit with that code by --since")
