@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fercore.data import affectnet, catalogue, kdef, picture_files, protocols, rafdb
+from fercore.data import affectnet, catalogue, kdef, multipie, picture_files, protocols, rafdb
 from fercore.data.check import check
 from fercore.data.pose_subsets import RAFDB_ORDER
 from fercore.errors import DataError, FercoreError, ParameterError
@@ -347,6 +347,52 @@ def test_sfew_is_read_by_its_folders(films: Path) -> None:
     report = check(films.parent)
     assert report.tables["images against published counts"].loc["validation anger", "published"] == 77
     assert any("with the same pixels as another" in problem for problem in report.problems)
+
+
+# --- Multi-PIE -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six people who come to all sessions, three cameras and one from above, two lights."""
+    root = tmp_path / "sets" / "multipie"
+    for number in range(1, 7):
+        for session, recordings in multipie.RECORDINGS.items():
+            for recording in recordings:
+                for camera in ("051", "130", "010", "081"):
+                    for light in ("07", "18"):
+                        name = f"{number:03d}_{session}_{recording}_{camera}_{light}.png"
+                        place = f"session{session}/multiview/{number:03d}/{recording}/{camera[:2]}_{camera[2]}"
+                        picture(root / place / name, (24, 18), seed=number)
+    monkeypatch.setenv("FERCORE_DATA", str(root.parent))
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    return root
+
+
+def test_multipie_is_read_by_its_names(pie: Path) -> None:
+    picture(pie / "session01" / "multiview" / "001_01_05_051_07.png")
+    data = catalogue.prepare("multipie", size=8)
+    manifest = data.manifest
+    assert len(data) == 6 * 11 * 3 and set(manifest["pan"]) == {0, -30, 75} and set(manifest["flash"]) == {7}
+    assert data.classes == multipie.CLASSES and manifest["expression"].value_counts()["neutral"] == 6 * 5 * 3
+    row = manifest[manifest["sample"] == "004_03_03_010_07"].squeeze()
+    assert (row["subject"], row["expression"], row["pan"], row["session"]) == ("004", "disgust", 75, 3)
+    notes = " ".join(data.card["notes"])
+    assert "132 pictures from above" in notes and "6 people, published 337" in notes
+    assert "1 files of another name, recording or camera, which were left out: session01/multiview/001_01_05" in notes
+    parts = protocols.split(manifest, "dmlnet-multipie")
+    who = [set(manifest["subject"].iloc[rows]) for rows in parts.values()]
+    assert not who[0] & who[1] and not who[0] & who[2] and not who[1] & who[2]
+
+
+def test_choices_of_multipie(pie: Path) -> None:
+    both, other = multipie.read(pie, lights="all").table, multipie.read(pie, scream="02").table
+    assert len(both) == 6 * 11 * 3 * 2
+    screams = other[other["expression"] == "scream"]
+    assert set(screams["session"]) == {4} and set(screams["recording"]) == {2}
+    for wrong in ({"lights": "7"}, {"lights": "20"}, {"scream": "01"}):
+        with pytest.raises(ParameterError, match=r"Multi-PIE has no lights|The scream is recording 02 or 03"):
+            multipie.read(pie, **wrong)
 
 
 # --- hostile files -------------------------------------------------------------------------------------

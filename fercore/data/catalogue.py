@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from fercore.data import affectnet, ferplus, kdef, rafdb, sfew
+from fercore.data import affectnet, ferplus, kdef, multipie, rafdb, sfew
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.errors import DataError, ParameterError
 from fercore.paths import data_root, prepared_root
@@ -48,11 +48,10 @@ def _files_make(module: ModuleType, target: Path, preset: str, **options: Any) -
     module.prepare(target, module.find_source(data_root()), **options)
 
 
-def _of_files(module: ModuleType, title: str, splits: tuple[str, ...] = ()) -> Entry:
-    """A real set whose pictures are files in a folder; the side of the pictures can be chosen."""
-    return Entry(
-        title, True, partial(_files_key, module), partial(_files_make, module), splits, ("size",), module.HOW_TO_GET
-    )
+def _of_files(module: ModuleType, title: str, splits: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> Entry:
+    """A real set whose pictures are files in a folder; the side of the pictures can be chosen, and ``options``."""
+    key, make = partial(_files_key, module), partial(_files_make, module)
+    return Entry(title, True, key, make, splits, ("size", *options), module.HOW_TO_GET)
 
 
 def _twin_key(name: str, preset: str, **changes: Any) -> str:
@@ -100,6 +99,9 @@ DATASETS: dict[str, Entry] = {
     ),
     "sfew": _of_files(sfew, "SFEW 2.0: real frames of films, seven expressions", ("train", "validation")),
     "kdef": _of_files(kdef, "KDEF: real photographs of 70 people, seven expressions, five sides"),
+    "multipie": _of_files(
+        multipie, "Multi-PIE: real photographs of 337 people from thirteen sides", options=("lights", "scream")
+    ),
 }
 
 

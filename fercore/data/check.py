@@ -11,13 +11,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from fercore.data import affectnet, ferplus, kdef, picture_files, rafdb, sfew, twin_designs
+from fercore.data import affectnet, ferplus, kdef, multipie, picture_files, rafdb, sfew, twin_designs
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.pose_subsets import read_list
 from fercore.data.prepared import content_hash, open_prepared
 from fercore.errors import DataError
 
-FILES: dict[str, ModuleType] = {"RAF-DB": rafdb, "AffectNet": affectnet, "SFEW": sfew, "KDEF": kdef}
+FILES: dict[str, ModuleType] = {
+    "RAF-DB": rafdb,
+    "AffectNet": affectnet,
+    "SFEW": sfew,
+    "Multi-PIE": multipie,
+    "KDEF": kdef,
+}
 """Real sets whose pictures are files in a folder: title -> loader."""
 
 
@@ -54,8 +60,9 @@ def check(path: Path) -> Report:
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) if path.is_dir() else "a file"
     raise DataError(
         f"{path} is no data set that is known here (it holds: {found or 'nothing'}).",
-        do="name a prepared folder, the FERPlus archive or its folder (with data/FER2013Train ...), the folder of "
-        "RAF-DB (EmoLabel, Image), AffectNet (validation.csv or val_set), SFEW (Train, Val) or KDEF (AF01ANFL.JPG ...)",
+        do="name a prepared folder, the FERPlus archive or its folder (data/FER2013Train ...), the folder of RAF-DB "
+        "(EmoLabel, Image), AffectNet (validation.csv or val_set), SFEW (Train, Val), Multi-PIE (session01) or KDEF "
+        "(AF01ANFL.JPG)",
     )
 
 

@@ -1,0 +1,117 @@
+"""CMU Multi-PIE: 337 people in four sessions, fifteen cameras, twenty lights.
+
+Source: Gross, Matthews, Cohn, Kanade and Baker, "Multi-PIE" (Image and Vision Computing 28, 2010). Accepted as it is
+given out: ``session01/multiview/001/01/05_1/001_01_01_051_07.png``; the name says subject, session, recording, camera
+and light. The thirteen cameras at head height are used; two that look from above (08_1 and 19_1) are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from fercore.data import picture_files
+from fercore.data.picture_files import Listing, listed
+from fercore.errors import DataError, ParameterError
+
+CLASSES = ("neutral", "happiness", "surprise", "squint", "disgust", "scream")
+"""Expressions in the order of this book; a smile is labelled happiness."""
+RECORDINGS = {
+    "01": {"01": "neutral", "02": "happiness"},
+    "02": {"01": "neutral", "02": "surprise", "03": "squint"},
+    "03": {"01": "neutral", "02": "happiness", "03": "disgust"},
+    "04": {"01": "neutral", "02": "neutral", "03": "scream"},
+}
+"""Session -> recording -> what is shown; descriptions of the fourth session differ, see ``scream`` of :func:`read`."""
+PANS = {
+    "110": -90.0, "120": -75.0, "090": -60.0, "080": -45.0, "130": -30.0, "140": -15.0, "051": 0.0,
+    "050": 15.0, "041": 30.0, "190": 45.0, "200": 60.0, "010": 75.0, "240": 90.0,
+}  # fmt: skip
+"""Camera -> pan in degrees. The sign is this book's: a head turned to the image's right is positive."""
+ABOVE = ("081", "191")
+PUBLISHED: dict[str, int] = {}
+"""How many pictures there are depends on cameras and lights that are chosen."""
+PEOPLE = 337
+LIGHT = "07"
+"""The flash beside the frontal camera."""
+SIZE = 112
+HOW_TO_GET = (
+    "buy a licence from Carnegie Mellon University, lay it out as multipie/session01/multiview/001/01/05_1/..., and "
+    "set FERCORE_DATA to the folder that holds multipie"
+)
+_NAME = re.compile(r"(\d{3})_(0[1-4])_(\d\d)_(\d{3})_(\d\d)\.(?:png|jpg)", re.IGNORECASE)
+
+
+def find_source(root: Path | None) -> Path:
+    """The folder of Multi-PIE below ``root`` (``FERCORE_DATA``), or ``root`` itself when it is one."""
+    if root is None:
+        raise DataError("Multi-PIE is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
+    for path in (root / "multipie", root / "Multi-PIE", root / "MultiPIE", root):
+        if any((path / f"session{number}" / "multiview").is_dir() for number in RECORDINGS):
+            return path
+    raise DataError(f"Multi-PIE is not in {root}: no folder session01/multiview.", do=HOW_TO_GET)
+
+
+def read(source: Path, *, lights: str = LIGHT, scream: str = "03") -> Listing:
+    """Every picture of a known recording from a camera at head height.
+
+    ``lights``: a number from 00 to 19, or ``all``. ``scream``: which recording of the fourth session is the scream, 02
+    or 03; the other one is neutral. Look at a few of them before you rely on it.
+    """
+    if lights != "all" and not re.fullmatch(r"[01]\d", str(lights)):
+        raise ParameterError(
+            f"Multi-PIE has no lights {lights!r}.", do="give a number from 00 to 19 in two digits, or all"
+        )
+    if scream not in ("02", "03"):
+        raise ParameterError(f"The scream is recording 02 or 03 of session 4, not {scream!r}.")
+    shown = RECORDINGS | {"04": {"01": "neutral", "02": "neutral", "03": "neutral"} | {scream: "scream"}}
+    rows, strange, above = [], [], 0
+    for path in picture_files.files_under(source, (".png", ".jpg")):
+        match, file = _NAME.fullmatch(path.name), path.relative_to(source).as_posix()
+        if match is None:
+            strange.append(file)
+            continue
+        subject, session, recording, camera, light = match.groups()
+        expression = shown[session].get(recording)
+        if camera in ABOVE:
+            above += 1
+        elif expression is None or camera not in PANS:
+            strange.append(file)
+        elif lights in ("all", light):
+            rows.append((path.stem, subject, expression, PANS[camera], int(session), int(recording), int(light), file))
+    columns = ["sample", "subject", "expression", "pan", "session", "recording", "flash", "file"]
+    table = pd.DataFrame(rows, columns=columns)
+    if table.empty:
+        raise DataError(
+            f"{source} holds no picture such as 001_01_01_051_{LIGHT}.png under lights {lights}.", do=HOW_TO_GET
+        )
+    twice = table["sample"].duplicated()
+    people = table["subject"].nunique()
+    problems = [
+        listed("files of another name, recording or camera, which were left out", strange),
+        listed("pictures whose name another one has, which were left out", table["file"][twice]),
+        f"{above:,} pictures from above (cameras 08_1 and 19_1) were left out." if above else "",
+        f"{people} people, published {PEOPLE}." if people != PEOPLE else "",
+    ]
+    table = table[~twice].assign(split="all", source="multipie", tilt=0.0, yaw=lambda t: t["pan"])
+    order = ["subject", "session", "recording", "pan", "flash"]
+    return Listing(table.sort_values(order, ignore_index=True), [text for text in problems if text])
+
+
+def prepare(
+    target: Path, source: Path, *, size: int = SIZE, lights: str = LIGHT, scream: str = "03", progress: bool = True
+) -> None:
+    """Write the prepared form to ``target``: the middle square of each picture."""
+    picture_files.prepare_pictures(
+        target, source, read(source, lights=lights, scream=scream), size, name="multipie", title="Multi-PIE (real)",
+        classes=CLASSES, made={"source": source.name, "lights": lights, "scream": scream}, published=PUBLISHED,
+        progress=progress,
+    )  # fmt: skip
+
+
+def key(source: Path, size: int = SIZE, lights: str = LIGHT, scream: str = "03") -> str:
+    """What a prepared Multi-PIE depends on: names and sizes of its files, and the choices."""
+    files = picture_files.files_under(source, (".png", ".jpg"))
+    return " ".join([str(size), lights, scream, *(f"{path.name} {path.stat().st_size}" for path in files)])
