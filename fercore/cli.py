@@ -81,6 +81,10 @@ def data_prepare(
     preset: Preset = "smoke",
     rule: Annotated[str | None, typer.Option(help="label rule of FERPlus: majority | plurality")] = None,
     labels: Annotated[str | None, typer.Option(help="label file of FERPlus: label.csv | fer2013new.csv")] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="FIELD=VALUE: a twin's parameter or a real set's choice; repeatable"),
+    ] = None,
     stamp: Annotated[Path | None, typer.Option(help="file to write name, folder and hash to")] = None,
 ) -> None:
     """Render or read a data set into the prepared form; nothing is done when it is there."""
@@ -89,6 +93,7 @@ def data_prepare(
     options = {key: value for key, value in {"rule": rule, "labels": labels}.items() if value is not None}
     if options and name != "ferplus":
         raise ParameterError(f"--{next(iter(options))} is for ferplus, not for {name}.")
+    options |= dict(_field(text) for text in change or [])
     start = time.monotonic()
     data = catalogue.prepare(name, preset, whole=False, **options)
     say(f"{data.card['title']}: {len(data)} images in {data.path} ({time.monotonic() - start:.0f} s)")

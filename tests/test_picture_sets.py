@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tiny import Command
 
 from fercore.data import affectnet, catalogue, kdef, multipie, picture_files, protocols, rafdb
 from fercore.data.check import check
@@ -390,7 +391,8 @@ def test_choices_of_multipie(pie: Path) -> None:
     assert len(both) == 6 * 11 * 3 * 2
     screams = other[other["expression"] == "scream"]
     assert set(screams["session"]) == {4} and set(screams["recording"]) == {2}
-    for wrong in ({"lights": "7"}, {"lights": "20"}, {"scream": "01"}):
+    assert multipie.read(pie, lights=7).table.equals(multipie.read(pie).table), "as a command line reads 07"
+    for wrong in ({"lights": "x"}, {"lights": "20"}, {"scream": "01"}):
         with pytest.raises(ParameterError, match=r"Multi-PIE has no lights|The scream is recording 02 or 03"):
             multipie.read(pie, **wrong)
 
@@ -441,3 +443,12 @@ def test_the_middle_square_is_taken(size: tuple[int, int], box: tuple[int, ...] 
     pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     expected = pixels if box is None else pixels[box[1] : box[3], box[0] : box[2]]
     assert np.array_equal(picture_files.square(pixels, 20), expected)
+
+
+def test_the_command_line_prepares_a_real_set_with_its_choices(
+    raf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(monkeypatch, capsys)
+    out = "\n".join(command.good("data", "prepare", "rafdb", "--set", "size=12"))
+    assert "RAF-DB (real): 21 images" in out and "note: train: 14 images, published 12,271" in out
+    assert "did you mean 'size'" in command.bad("data", "prepare", "rafdb", "--set", "sise=12")

@@ -60,7 +60,8 @@ def read(source: Path, *, lights: str = LIGHT, scream: str = "03") -> Listing:
     ``lights``: a number from 00 to 19, or ``all``. ``scream``: which recording of the fourth session is the scream, 02
     or 03; the other one is neutral. Look at a few of them before you rely on it.
     """
-    if lights != "all" and not re.fullmatch(r"[01]\d", str(lights)):
+    lights, scream = str(lights).zfill(2), str(scream).zfill(2)  # 7 is 07
+    if lights != "all" and not re.fullmatch(r"[01]\d", lights):
         raise ParameterError(
             f"Multi-PIE has no lights {lights!r}.", do="give a number from 00 to 19 in two digits, or all"
         )
@@ -114,4 +115,5 @@ def prepare(
 def key(source: Path, size: int = SIZE, lights: str = LIGHT, scream: str = "03") -> str:
     """What a prepared Multi-PIE depends on: names and sizes of its files, and the choices."""
     files = picture_files.files_under(source, (".png", ".jpg"))
-    return " ".join([str(size), lights, scream, *(f"{path.name} {path.stat().st_size}" for path in files)])
+    choices = (str(size), str(lights).zfill(2), str(scream).zfill(2))
+    return " ".join([*choices, *(f"{path.name} {path.stat().st_size}" for path in files)])
