@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from test_render import write_wrl
 from tiny import Command
 
-from fercore.data import affectnet, catalogue, kdef, multipie, picture_files, protocols, rafdb
+from fercore.data import affectnet, bu3dfe, catalogue, kdef, multipie, picture_files, protocols, rafdb, twin_designs
 from fercore.data.check import check
 from fercore.data.pose_subsets import RAFDB_ORDER
 from fercore.errors import DataError, FercoreError, ParameterError
+from fercore.heads import read_mesh, render
 from fercore.paths import data_root
 
 REAL_LABELS = (data_root() or Path("/nowhere")) / "rafdb" / "list_patition_label.txt"
@@ -395,6 +397,79 @@ def test_choices_of_multipie(pie: Path) -> None:
     for wrong in ({"lights": "x"}, {"lights": "20"}, {"scream": "01"}):
         with pytest.raises(ParameterError, match=r"Multi-PIE has no lights|The scream is recording 02 or 03"):
             multipie.read(pie, **wrong)
+
+
+# --- BU-3DFE -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six people, neutral and two strengths of two expressions, as small scans; a raw scan and a misnamed one, too."""
+    root = tmp_path / "sets" / "bu3dfe"
+    for subject in ("F0001", "F0002", "F0003", "M0001", "M0002", "M0003"):
+        folder = root / subject
+        folder.mkdir(parents=True)
+        for code in ("NE00", "HA01", "HA04", "AN01", "AN04"):
+            written = write_wrl(folder, 6, url=f"{subject}_{code}WH_F3D.bmp")
+            name = f"{subject}_{code}WH_F3D"
+            written.with_suffix(".bmp").rename(folder / f"{name}.bmp")
+            written.rename(folder / f"{name}.wrl")
+    (root / "F0001" / "F0001_AN01WH_RAW.wrl").write_text("#VRML V2.0 utf8")
+    (root / "M0003" / "M0003_XX01WH_F3D.wrl").write_text("#VRML V2.0 utf8")
+    (root / "F0002" / "F0002_HA04WH_F3D.bmp").rename(root / "F0002" / "F0002_HA04WH_F2D.bmp")
+    (root / "F0003" / "F0003_HA04WH_F3D.bmp").unlink()
+    monkeypatch.setenv("FERCORE_DATA", str(root.parent))
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    return root
+
+
+def test_views_of_scans_are_rendered(scans: Path) -> None:
+    data = catalogue.prepare("bu3dfe", size=24)
+    manifest = data.manifest
+    assert len(data) == 6 * 5 * 9 and set(manifest["pan"]) == set(bu3dfe.NINE) and manifest["subject"].nunique() == 6
+    assert set(manifest[manifest["expression"] == "neutral"]["level"]) == {0}
+    view = manifest.index[manifest["sample"] == "M0002_HA04WH_+45+00"][0]
+    mesh = read_mesh(scans / "M0002" / "M0002_HA04WH_F3D.wrl")
+    assert np.array_equal(data.images[view], render(mesh, 45.0, size=24).image)
+    notes = " ".join(data.card["notes"])
+    assert "1 scans with a name of another form, which were left out: M0003/M0003_XX01WH_F3D.wrl" in notes
+    assert "1 scans without a picture, which are drawn as grey clay: F0003/F0003_HA04WH_F3D.wrl" in notes
+    assert "30 scans of 6 people, published 2,500 of 100" in notes
+    parts = protocols.split(manifest, "phanet-bu3dfe-9pan")
+    assert not set(manifest["subject"].iloc[parts["test"]]) & set(manifest["subject"].iloc[parts["train"]])
+
+
+def test_all_views_are_those_of_the_twin(scans: Path) -> None:
+    table = bu3dfe.read(scans, views="all").table
+    twin = twin_designs.parameters(
+        "bu3dfe-twin", "paper", people=6, levels=(1, 4), expressions=("neutral", "happiness", "anger")
+    )
+    design = twin_designs.rows(twin)
+    columns = ["subject", "expression", "level", "pan", "tilt"]
+    ours, theirs = (
+        t[columns].sort_values(columns, ignore_index=True).astype({"pan": float, "tilt": float})
+        for t in (table, design)
+    )
+    assert set(map(tuple, ours[columns[1:]].to_numpy())) == set(map(tuple, theirs[columns[1:]].to_numpy()))
+    with pytest.raises(ParameterError, match="BU-3DFE has no views 'ten'"):
+        bu3dfe.read(scans, views="ten")
+
+
+def test_check_of_scans_names_what_is_broken(scans: Path) -> None:
+    (scans / "M0001" / "M0001_NE00WH_F3D.wrl").write_text("#VRML V2.0 utf8 nothing")
+    report = check(scans.parent)
+    said = "\n".join(report.problems)
+    assert "1 broken scans: M0001_NE00WH_F3D.wrl holds no IndexedFaceSet" in said
+    assert report.tables["scans by level and class"].loc[4, "happiness"] == 6
+    with pytest.raises(DataError, match="holds no IndexedFaceSet"):
+        catalogue.prepare("bu3dfe", size=24)
+
+
+@pytest.mark.parametrize(("name", "level"), [("F0001_AN01WH_F3D.wrl", 1), ("m0044_ne00bl_f3d.wrl", 0)])
+def test_names_of_scans(name: str, level: int) -> None:
+    assert bu3dfe.parse_name(name)["level"] == level
+    for wrong in ("F0001_NE01WH_F3D.wrl", "F0001_AN00WH_F3D.wrl", "F0001_AN05WH_F3D.wrl", "F0001_AN01WH_F2D.bmp"):
+        assert bu3dfe.parse_name(wrong) is None
 
 
 # --- hostile files -------------------------------------------------------------------------------------

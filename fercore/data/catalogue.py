@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from fercore.data import affectnet, ferplus, kdef, multipie, rafdb, sfew
+from fercore.data import affectnet, bu3dfe, ferplus, kdef, multipie, rafdb, sfew
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.errors import DataError, ParameterError
 from fercore.paths import data_root, prepared_root
@@ -99,6 +99,7 @@ DATASETS: dict[str, Entry] = {
     ),
     "sfew": _of_files(sfew, "SFEW 2.0: real frames of films, seven expressions", ("train", "validation")),
     "kdef": _of_files(kdef, "KDEF: real photographs of 70 people, seven expressions, five sides"),
+    "bu3dfe": _of_files(bu3dfe, "BU-3DFE: real scans of 100 people, rendered from nine sides", options=("views",)),
     "multipie": _of_files(
         multipie, "Multi-PIE: real photographs of 337 people from thirteen sides", options=("lights", "scream")
     ),

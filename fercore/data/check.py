@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from fercore.data import affectnet, ferplus, kdef, multipie, picture_files, rafdb, sfew, twin_designs
+from fercore.data import affectnet, bu3dfe, ferplus, kdef, multipie, picture_files, rafdb, sfew, twin_designs
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.pose_subsets import read_list
 from fercore.data.prepared import content_hash, open_prepared
@@ -23,6 +23,7 @@ FILES: dict[str, ModuleType] = {
     "SFEW": sfew,
     "Multi-PIE": multipie,
     "KDEF": kdef,
+    "BU-3DFE": bu3dfe,
 }
 """Real sets whose pictures are files in a folder: title -> loader."""
 
@@ -56,13 +57,13 @@ def check(path: Path) -> Report:
         with contextlib.suppress(DataError):
             source = module.find_source(path)
         if source is not None:  # what is wrong in there is no reason to look for something else
-            return check_files(title, module, source)
+            return check_scans(source) if module is bu3dfe else check_files(title, module, source)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) if path.is_dir() else "a file"
     raise DataError(
         f"{path} is no data set that is known here (it holds: {found or 'nothing'}).",
         do="name a prepared folder, the FERPlus archive or its folder (data/FER2013Train ...), the folder of RAF-DB "
-        "(EmoLabel, Image), AffectNet (validation.csv or val_set), SFEW (Train, Val), Multi-PIE (session01) or KDEF "
-        "(AF01ANFL.JPG)",
+        "(EmoLabel, Image), AffectNet (validation.csv or val_set), SFEW (Train, Val), Multi-PIE (session01), KDEF "
+        "(AF01ANFL.JPG) or BU-3DFE (F0001_AN01WH_F3D.wrl)",
     )
 
 
@@ -129,6 +130,27 @@ def check_files(title: str, module: ModuleType, source: Path) -> Report:
     tables["images against published counts"] = against({name: counts.get(name, 0) for name in expected}, expected)
     problems = [*listing.problems, *picture_files.differences(counts, expected), *picture_files.look(source, table)]
     return Report(f"{title} at {source}", tables, problems)
+
+
+def check_scans(source: Path) -> Report:
+    """Every scan of BU-3DFE, and its picture: counts by class and level, scans and pictures that can't be read."""
+    from fercore.heads import read_mesh
+
+    listing, broken = bu3dfe.scans(source), []
+    for file in listing.table["file"]:
+        try:
+            read_mesh(source / file)
+        except DataError as error:
+            broken.append(str(error).splitlines()[0])
+    table = listing.table
+    pictures = pd.DataFrame({"file": table["texture"][table["texture"] != ""]})
+    found = {"scans": len(table), "people": table["subject"].nunique()}
+    tables = {
+        "scans by level and class": pd.crosstab(table["level"], table["expression"], margins=True),
+        "scans against published counts": against(found, {"scans": bu3dfe.MODELS, "people": bu3dfe.PEOPLE}),
+    }
+    problems = [*listing.problems, *([_listed("broken scans", broken)] if broken else [])]
+    return Report(f"BU-3DFE at {source}", tables, problems + picture_files.look(source, pictures))
 
 
 def check_ferplus(source: Path) -> Report:

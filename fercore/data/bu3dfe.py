@@ -1,0 +1,159 @@
+"""BU-3DFE: 2,500 scans of 100 people, six expressions in four strengths and neutral; its views are rendered.
+
+Source: Yin, Wei, Sun, Wang and Rosato, "A 3D Facial Expression Database for Facial Behavior Research" (FG 2006). The
+images that papers train on do not exist as files: each makes its own from the scans. Here the textured meshes
+(``F0001/F0001_AN01WH_F3D.wrl`` with ``..._F3D.bmp`` or ``..._F2D.bmp``) are rendered by the renderer that draws this
+book's own heads, in plain light before a plain ground, from the pans and tilts that the protocols name.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fercore.data import picture_files, prepared
+from fercore.data.labels import SEVEN
+from fercore.data.picture_files import Listing, listed
+from fercore.errors import DataError, ParameterError
+from fercore.progress import progress as bar
+from fercore.provenance import code_hash
+
+CODES = {
+    "AN": "anger",
+    "DI": "disgust",
+    "FE": "fear",
+    "HA": "happiness",
+    "NE": "neutral",
+    "SA": "sadness",
+    "SU": "surprise",
+}
+NINE = (-90, -60, -45, -30, 0, 30, 45, 60, 90)
+PANS, TILTS = tuple(sorted((*NINE, -15, 15))), (-30, -15, 0, 15, 30)
+VIEWS = ("nine", "all")
+PUBLISHED = {"all": 2500 * len(NINE)}
+MODELS, PEOPLE = 2500, 100
+SIZE = 112
+HOW_TO_GET = (
+    "ask Binghamton University for a licence, lay it out as bu3dfe/F0001/F0001_AN01WH_F3D.wrl with its picture beside "
+    "it, and set FERCORE_DATA to the folder that holds bu3dfe"
+)
+_NAME = re.compile(r"([FM]\d{4})_(AN|DI|FE|HA|NE|SA|SU)(0[0-4])([A-Z]{2})_F3D\.wrl", re.IGNORECASE)
+
+
+def parse_name(name: str) -> dict[str, object] | None:
+    """What ``F0001_AN01WH_F3D.wrl`` says: model, subject, sex, expression, level; None for a name of another form.
+
+    Neutral has level 0, every other expression 1 to 4.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or (match[2].upper() == "NE") != (match[3] == "00"):
+        return None
+    subject, code, level, group = (part.upper() for part in match.groups())
+    return {
+        "model": f"{subject}_{code}{level}{group}",
+        "subject": subject,
+        "sex": {"F": "female", "M": "male"}[subject[0]],
+        "expression": CODES[code],
+        "level": int(level),
+    }
+
+
+def find_source(root: Path | None) -> Path:
+    """The folder of BU-3DFE below ``root`` (``FERCORE_DATA``), or ``root`` itself when scans lie there."""
+    if root is None:
+        raise DataError("BU-3DFE is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
+    for path in (root / "bu3dfe", root / "BU-3DFE", root / "BU_3DFE", root):
+        if path.is_dir() and any(parse_name(file.name) for form in ("*", "*/*") for file in path.glob(form)):
+            return path
+    raise DataError(f"BU-3DFE is not in {root}: no file with a name like F0001_AN01WH_F3D.wrl.", do=HOW_TO_GET)
+
+
+def scans(source: Path) -> Listing:
+    """Every scan with a name of the set's form: its row, its file, its picture ("" where there is none)."""
+    rows, misnamed, bare = {}, [], []
+    for path in picture_files.files_under(source, (".wrl",)):
+        known, file = parse_name(path.name), path.relative_to(source).as_posix()
+        if known is None:
+            if "_F3D" in path.name.upper():  # the raw scans beside them have other names
+                misnamed.append(file)
+            continue
+        texture = _texture(path)
+        if texture is None:
+            bare.append(file)
+        where = "" if texture is None else texture.relative_to(source).as_posix()
+        rows.setdefault(known["model"], known | {"file": file, "texture": where})
+    if not rows:
+        raise DataError(f"{source} holds no file with a name like F0001_AN01WH_F3D.wrl.", do=HOW_TO_GET)
+    table = pd.DataFrame(rows.values()).sort_values("model", ignore_index=True)
+    people = table["subject"].nunique()
+    problems = [
+        listed("scans with a name of another form, which were left out", misnamed),
+        listed("scans without a picture, which are drawn as grey clay", bare),
+        f"{len(table):,} scans of {people} people, published {MODELS:,} of {PEOPLE}." if len(table) != MODELS else "",
+    ]
+    return Listing(table, [text for text in problems if text])
+
+
+def _texture(path: Path) -> Path | None:
+    """The picture of a scan: of the same name, or with F2D in it."""
+    names = {path.stem, re.sub("F3D$", "F2D", path.stem, flags=re.IGNORECASE)}
+    found = (
+        path.with_name(name + ending) for name in sorted(names, reverse=True) for ending in (".bmp", ".png", ".jpg")
+    )
+    return next((file for file in found if file.is_file() and not file.is_symlink()), None)
+
+
+def read(source: Path, *, views: str = "nine") -> Listing:
+    """One row a view: of every scan the nine pans, or ``all``, with pans of 15 degrees and tilts at full strength.
+
+    A tilted camera looks from at most 45 degrees aside, as in PATA's third setting.
+    """
+    if views not in VIEWS:
+        raise ParameterError(f"BU-3DFE has no views {views!r}.", do=f"take one of: {', '.join(VIEWS)}")
+    found, rows = scans(source), []
+    for scan in found.table.to_dict("records"):
+        full = views == "all" and scan["level"] == 4
+        for tilt in TILTS if full else (0,):
+            for pan in PANS if full else NINE:
+                if not tilt or abs(pan) <= 45:
+                    sample = f"{scan['model']}_{pan:+03d}{tilt:+03d}"
+                    rows.append(scan | {"sample": sample, "pan": float(pan), "tilt": float(tilt)})
+    table = pd.DataFrame(rows).assign(split="all", source="bu3dfe", yaw=lambda t: t["pan"], pitch=lambda t: t["tilt"])
+    return Listing(table, found.problems)
+
+
+def prepare(target: Path, source: Path, *, size: int = SIZE, views: str = "nine", progress: bool = True) -> None:
+    """Render every view of every scan into the prepared form; the first scan that can't be read is an error."""
+    from fercore.heads import read_mesh, render
+
+    listing = read(source, views=views)
+    table = listing.table
+    with prepared.Writer(target, len(table), size) as out:
+        of_scan = table.groupby("file", sort=False).indices
+        for file, rows in bar(of_scan.items(), "BU-3DFE", len(of_scan), unit=" scans", wanted=progress):
+            texture = table["texture"].iloc[rows[0]]
+            mesh = read_mesh(source / file, source / texture if texture else None)
+            for row in np.sort(rows):
+                view = render(mesh, table["pan"].iloc[row], table["tilt"].iloc[row], size=size)
+                out.images[row] = view.image
+        counts = {"all": len(table), "scans": len(of_scan), "people": table["subject"].nunique()}
+        out.finish(
+            table.drop(columns=["file", "texture"]),
+            name="bu3dfe",
+            title="BU-3DFE (real scans, rendered)",
+            classes=SEVEN,
+            licence="as its authors give it, not redistributable: no picture of it enters a record or the repository",
+            made={"source": source.name, "size": size, "views": views, "light": "studio, from the upper left"},
+            notes=[*listing.problems, "Views were rendered from the scans; other papers rendered theirs otherwise."],
+            counts=counts,
+        )
+
+
+def key(source: Path, size: int = SIZE, views: str = "nine") -> str:
+    """What a prepared BU-3DFE depends on: names and sizes of scans and pictures, the renderer, the choices."""
+    files = picture_files.files_under(source, (".wrl", ".bmp", ".png", ".jpg"))
+    names = [f"{path.relative_to(source).as_posix()} {path.stat().st_size}" for path in files]
+    return " ".join([str(size), views, code_hash(["fercore.heads"]), *names])
