@@ -383,6 +383,10 @@ def test_multipie_is_read_by_its_names(pie: Path) -> None:
     notes = " ".join(data.card["notes"])
     assert "132 pictures from above" in notes and "6 people, published 337" in notes
     assert "1 files of another name, recording or camera, which were left out: session01/multiview/001_01_05" in notes
+    kept = manifest[(manifest["subject"] != "002") | (manifest["session"] != 4)].reset_index(drop=True)
+    parts = protocols.split(kept, "pata-multipie-s1")
+    taken = kept.iloc[np.concatenate(list(parts.values()))]
+    assert set(taken["subject"]) == {"001", "003", "004", "005", "006"}, "002 missed a session"
     parts = protocols.split(manifest, "dmlnet-multipie")
     who = [set(manifest["subject"].iloc[rows]) for rows in parts.values()]
     assert not who[0] & who[1] and not who[0] & who[2] and not who[1] & who[2]

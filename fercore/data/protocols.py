@@ -93,14 +93,14 @@ def by_people(
     tilted: bool = False,
     levels: Sequence[int] | None = None,
     expressions: Sequence[str] | None = None,
-    people: int | None = None,
+    faithful: bool = False,
     once: bool = False,
 ) -> Callable[[pd.DataFrame, int], Split]:
     """Subject-independent split of a controlled set: a share ``test`` of the people is tested on, a tenth validates.
 
-    Only the first ``people`` in the order of their names, and images of these pans, levels and expressions, take
-    part; tilted cameras only with ``tilted``. With ``once`` only people who show every expression take part, with the
-    first recording of each. A further fold is another draw of the people.
+    Only images of these pans, levels and expressions take part; tilted cameras only with ``tilted``. With ``faithful``
+    only people who came to every session take part. With ``once`` only those who show every expression, with the first
+    recording of each. A further fold is another draw of the people.
     """
 
     def deal(manifest: pd.DataFrame, fold: int) -> Split:
@@ -112,13 +112,18 @@ def by_people(
                 used &= manifest[column].isin(wanted)
         if not tilted and "tilt" in manifest:
             used &= manifest["tilt"] == 0
+        if faithful:
+            if "session" not in manifest:
+                raise DataError("This protocol needs the column 'session', which the data set has not.")
+            visits = manifest.groupby("subject")["session"].nunique()
+            used &= manifest["subject"].map(visits).eq(manifest["session"].nunique())
         if once:
             used &= ~manifest[used].duplicated(["subject", "expression", "pan"]).reindex(
                 manifest.index, fill_value=True
             )
             kinds = manifest[used].groupby("subject")["expression"].nunique()
             used &= manifest["subject"].map(kinds).eq(kinds.max())
-        names = manifest["subject"][used].drop_duplicates().sort_values().to_numpy()[:people]
+        names = manifest["subject"][used].drop_duplicates().sort_values().to_numpy()
         if len(names) < 5:
             raise DataError(f"A split by people needs at least five, the data set has {len(names)}.")
         order = np.random.default_rng([20220816, fold]).permutation(names)
@@ -151,7 +156,7 @@ PROTOCOLS: dict[str, Callable[[pd.DataFrame, int], Split]] = {
     "pata-bu3dfe-s1": by_people(0.2, pans=_WITHIN_45, expressions=_SIX),
     "pata-bu3dfe-s2": by_people(0.2, pans=(0, 30, 45, 60, 90), expressions=_SIX),
     "pata-bu3dfe-s3": by_people(0.2, pans=(-45, -30, -15, 0, 15, 30, 45), levels=(4,), expressions=_SIX, tilted=True),
-    "pata-multipie-s1": by_people(26 / 129, pans=_WITHIN_30, people=129),
+    "pata-multipie-s1": by_people(26 / 129, pans=_WITHIN_30, faithful=True),
     "pata-multipie-s2": by_people(29 / 147, pans=(0, 15, 30, 45, 60, 75, 90), once=True),
     "phanet-multipie": by_people(0.2, pans=_WITHIN_30),
     "dmlnet-multipie": by_people(44 / 337, pans=_WITHIN_30),

@@ -97,6 +97,8 @@ class BaselineRecipe(StagedRecipe):
 PROTOCOLS = {
     "kdef-twin": "lan-kdef-10fold",
     "kdef": "lan-kdef-10fold",
+    "bu3dfe": "phanet-bu3dfe-9pan",
+    "multipie": "pata-multipie-s1",
     "ferplus": "ferplus-official",
     "bu3dfe-twin": "phanet-bu3dfe-9pan",
     "multipie-twin": "pata-multipie-s1",
