@@ -24,7 +24,6 @@ DATA = {
     "data/twins": ["kdef-twin"],
     "data/calibration": ["kdef-twin"],
     "data/ferplus": ["ferplus"],
-    "pretraining/identity": ["identity-twin"],
     "lan/training": ["kdef-twin"],
     "lan/ablations": ["kdef-twin"],
 }
