@@ -138,7 +138,7 @@ def test_official_splits_share_nobody(name, seed):
 
 
 def test_simulated_raters_have_the_majority_of_the_label():
-    table = rows(parameters("ferplus-twin", "smoke"))
+    table = rows(parameters("ferplus-twin", "smoke", levels=(1, 2, 3, 4)))
     votes = table[[f"votes_{name}" for name in VOTES]].to_numpy()
     assert (votes.sum(1) == 10).all()
     assert [EXPRESSIONS[k] for k in majority(votes)] == table["expression"].tolist()
