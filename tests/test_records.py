@@ -349,7 +349,7 @@ def test_an_interrupted_command_goes_on(command: Command, tmp_path: Path, monkey
     [
         (("lam",), "no paper 'lam' (did you mean 'lan'?)"),
         (("lan", "--preset", "smoek"), "did you mean 'smoke'?"),
-        (("lan", "--dataset", "rafdb"), "there are: kdef-twin, kdef, bu3dfe"),
+        (("lan", "--dataset", "raf"), "there are: kdef-twin, kdef, bu3dfe"),
         (("lan", "--set", "epohcs=2"), "did you mean 'epochs'?"),
         (("lan", "--set", "epochs=many"), "'epochs' = 'many'"),
         (("lan", "--set", "epochs"), "'epochs' = None"),
