@@ -100,7 +100,7 @@ def test_prepares(lay_out: Callable[[Path], Path], labels: str, tmp_path: Path) 
         "source": data.card["made"]["source"],
         "dropped": 4,
     }
-    assert "train: 2 images, published 25045." in data.card["notes"] or labels == "fer2013new.csv"
+    assert "train: 2 images, published 25,045." in data.card["notes"] or labels == "fer2013new.csv"
 
 
 def test_plurality_keeps_more(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_nobody_has_a_label(tmp_path: Path) -> None:
 
 def test_an_empty_split_stops_a_training_in_words(tmp_path: Path, command: Command) -> None:
     ferplus_folder(tmp_path / "data", {k: v for k, v in ferplus_files().items() if "FER2013Test" not in k})
-    assert "test: 0 images, published 3137" in "\n".join(command.good("data", "prepare", "ferplus"))
+    assert "test: 0 images, published 3,137" in "\n".join(command.good("data", "prepare", "ferplus"))
     message = command.bad("train", "lan", "--dataset", "ferplus", "--records", tmp_path / "records")
     assert "the part 'test' is empty" in message
 

@@ -61,8 +61,10 @@ def test_rafdb_is_prepared_with_its_classes_and_pose_subset(raf: Path) -> None:
     assert rows.loc["train_00001", "expression"] == "surprise" and rows.loc["test_0007", "expression"] == "neutral"
     assert rows.index[rows["pose_over_30"]].tolist() == ["test_0001", "test_0005"] and "pose_over_45" not in rows
     notes = " ".join(data.card["notes"])
-    assert "train: 14 images, published 12,271" in notes and "2 entries, published 1247" in notes
-    assert "no list file pose_lists/RAF_DB_dir_val_raf_db_list_45.txt" in notes
+    assert (
+        "train: 14 images, published 12,271" in notes and "2 entries (1247 published), 0 without a test image" in notes
+    )
+    assert "pose_over_45: no list file pose_lists/RAF_DB_dir_val_raf_db_list_45.txt" in notes
     parts = protocols.split(data.manifest, "official")
     assert len(parts["test"]) == 7 and len(parts["train"]) + len(parts["validation"]) == 14
     assert np.array_equal(
@@ -126,7 +128,7 @@ def test_no_label_file_ends_in_another_error(tmp_path_factory: pytest.TempPathFa
 @pytest.mark.skipif(not REAL_LABELS.is_file(), reason="needs RAF-DB's label file in FERCORE_DATA")
 def test_the_published_label_file() -> None:
     table = rafdb.read_labels(REAL_LABELS)
-    assert table["split"].value_counts().to_dict() == rafdb.PUBLISHED
+    assert table["split"].value_counts().to_dict() == rafdb.SET.published
     for split, classes in rafdb.OF_CLASS.items():
         assert table[table["split"] == split]["expression"].value_counts().to_dict() == classes
 
@@ -261,7 +263,7 @@ def test_first_release_of_affectnet(affect: Path) -> None:
     place = manifest["sample"].tolist().index(HASHES[44])
     assert np.array_equal(data.images[place], original[6:16, 4:14]), "the face's box, pixel by pixel"
     notes = " ".join(data.card["notes"])
-    for words in ("train: 12 images of no expression", "2 different entries, published 1944", "1 entries of"):
+    for words in ("train: 12 images of no expression", "2 entries (1944 published)", "1 without a validation image"):
         assert words in notes, words
     assert len(protocols.split(manifest, "official")["test"]) == 8, "tested on the validation part, as papers do"
 
@@ -309,12 +311,12 @@ def test_second_release_of_affectnet(tmp_path: Path, affect: Path) -> None:
     lists = root.parent / "pose_lists"
     lists.mkdir()
     (lists / affectnet.POSE_LISTS["pose_over_30"][0]).write_text(f"0/{HASHES[0]}.jpg\n")
-    listing = affectnet.read(affectnet.find_source(root.parent))
+    listing = affectnet.read(affectnet.SET.find_source(root.parent))
     table = listing.table.set_index("sample")
     assert len(table) == 16 + 8 and table.loc["val_set_3", "expression"] == "surprise"
     assert (table.loc["train_set_9", "expression"], table.loc["train_set_9", "arousal"]) == ("neutral", -0.25)
     said = " ".join(listing.problems)
-    assert "names images of the first release" in said and "pose_over_30" not in table
+    assert "name images of the first release" in said and "pose_over_30" not in table
     assert "1 images of val_set without annotations: 8.jpg" in said and "train: 2 images of no expression" in said
     np.save(root / "val_set" / "annotations" / "1_exp.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"1_exp.npy holds no number"):
@@ -464,7 +466,7 @@ def test_check_of_scans_names_what_is_broken(scans: Path) -> None:
     report = check(scans.parent)
     said = "\n".join(report.problems)
     assert "1 broken scans: M0001_NE00WH_F3D.wrl holds no IndexedFaceSet" in said
-    assert report.tables["scans by level and class"].loc[4, "happiness"] == 6
+    assert report.tables["images by level and class"].loc[4, "happiness"] == 6 * len(bu3dfe.NINE)
     with pytest.raises(DataError, match="holds no IndexedFaceSet"):
         catalogue.prepare("bu3dfe", size=24)
 

@@ -17,10 +17,9 @@ import pandas as pd
 
 from fercore.data import picture_files
 from fercore.data.labels import EXPRESSIONS
-from fercore.data.picture_files import BOX, Listing, listed
-from fercore.data.pose_subsets import AFFECTNET_ORDER, read_list
+from fercore.data.picture_files import BOX, Listing, PictureSet, listed
+from fercore.data.pose_subsets import AFFECTNET_ORDER, mark
 from fercore.errors import DataError
-from fercore.provenance import file_hash
 
 CSV = {"train": "training.csv", "validation": "validation.csv"}
 SETS = {"train": "train_set", "validation": "val_set"}
@@ -31,7 +30,6 @@ COLUMNS = {  # of the csv -> of the manifest
 }  # fmt: skip
 CODES = (*AFFECTNET_ORDER, "none", "uncertain", "no face")
 """What the numbers 0 to 10 mean; the last three are no expression and are left out."""
-PUBLISHED = {"train": 287651, "validation": 4000}
 OF_CLASS = {
     "train": dict(zip(EXPRESSIONS, (74874, 134415, 14090, 25459, 24882, 3803, 6378, 3750), strict=True)),
     "validation": dict.fromkeys(EXPRESSIONS, 500),
@@ -42,22 +40,6 @@ POSE_LISTS = {
     "pose_over_45": ("AffectNet_dir_pose_45_affectnet_list.txt", 983),
 }
 """Manifest column -> list file under ``pose_lists/`` and its number of different entries."""
-SIZE = 112
-HOW_TO_GET = (
-    "ask for it on its authors' page, lay it out as affectnet/training.csv, affectnet/validation.csv and "
-    "affectnet/Manually_Annotated_Images, or as affectnet/train_set and affectnet/val_set, and set FERCORE_DATA to the "
-    "folder that holds affectnet"
-)
-
-
-def find_source(root: Path | None) -> Path:
-    """The folder of either release below ``root`` (``FERCORE_DATA``), or ``root`` itself when it is one."""
-    if root is None:
-        raise DataError("AffectNet is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
-    for path in (root / "affectnet", root / "AffectNet", root):
-        if (path / CSV["validation"]).is_file() or (path / SETS["validation"] / "annotations").is_dir():
-            return path
-    raise DataError(f"AffectNet is not in {root}: neither validation.csv nor val_set/annotations.", do=HOW_TO_GET)
 
 
 def read(source: Path) -> Listing:
@@ -75,10 +57,14 @@ def read(source: Path) -> Listing:
     ]
     table = table.drop(index=without.index).assign(subject="", source="affectnet").reset_index(drop=True)
     if table.empty:
-        raise DataError(f"{source} holds no image with an expression.", do=HOW_TO_GET)
-    for column, (name, entries) in POSE_LISTS.items():
-        problems += _mark(table, column, source.parent / "pose_lists" / name, entries, first)
-    return Listing(table, [text for text in problems if text])
+        raise DataError(f"{source} holds no image with an expression.", do=SET.how_to_get)
+    if first:
+        marked, unmarked = mark(table, source.parent / "pose_lists", POSE_LISTS, "validation")
+        table = table.assign(**marked)
+    else:
+        what = "The pose lists name images of the first release; the second one numbers its images anew"
+        unmarked = [f"{what}: no subset is marked."]
+    return Listing(table, [text for text in (*problems, *unmarked) if text])
 
 
 def _first_release(source: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -154,34 +140,19 @@ def _number(file: Path) -> float:
         raise DataError(f"{file} holds no number: {error}", do="restore the published file") from error
 
 
-def _mark(table: pd.DataFrame, column: str, file: Path, published: int, first: bool) -> list[str]:
-    """Mark a pose subset in ``table``; sentences on what can't be joined."""
-    if not file.is_file():
-        return [f"no list file pose_lists/{file.name} beside the images; the subset is not marked."]
-    if not first:
-        what = "names images of the first release; the second one numbers its images anew, so the subset is not marked."
-        return [f"{file.name} {what}"]
-    entries = {entry.sample for entry in read_list(file)}
-    table[column] = table["sample"].isin(entries) & (table["split"] == "validation")
-    problems = (
-        [f"{file.name}: {len(entries)} different entries, published {published}."] if len(entries) != published else []
-    )
-    lost = sorted(entries - set(table["sample"][table[column]]))
-    return problems + ([listed(f"entries of {file.name} without an image", lost)] if lost else [])
-
-
-def prepare(target: Path, source: Path, *, size: int = SIZE, progress: bool = True) -> None:
-    """Write the prepared form to ``target``: of the first release the box of the face, of the second the picture."""
-    picture_files.prepare_pictures(
-        target, source, read(source), size, name="affectnet", title="AffectNet (real)", classes=EXPRESSIONS,
-        made={"source": source.name}, published=PUBLISHED, progress=progress,
-    )  # fmt: skip
-
-
-def key(source: Path, size: int = SIZE) -> str:
-    """What a prepared AffectNet depends on: its label files, or how many arrays there are, the pose lists, the size."""
-    files = [source / name for name in CSV.values()]
-    files += [source.parent / "pose_lists" / name for name, _ in POSE_LISTS.values()]
-    hashes = [file_hash(path) for path in files if path.is_file()]
-    counts = [len(list((source / name / "annotations").glob("*_exp.npy"))) for name in SETS.values()]
-    return " ".join(map(str, [size, *hashes, *counts]))
+SET = PictureSet(
+    name="affectnet",
+    title="AffectNet",
+    classes=EXPRESSIONS,
+    folders=("affectnet", "AffectNet"),
+    is_it=lambda path: (path / CSV["validation"]).is_file() or (path / SETS["validation"] / "annotations").is_dir(),
+    lacks="neither validation.csv nor val_set/annotations",
+    how_to_get="ask for it on its authors' page, lay it out as affectnet/training.csv, affectnet/validation.csv and "
+    "affectnet/Manually_Annotated_Images, or as affectnet/train_set and affectnet/val_set, and set FERCORE_DATA to the "
+    "folder that holds affectnet",
+    read=read,
+    size=112,
+    endings=(".jpg", ".npy"),
+    published={"train": 287651, "validation": 4000},
+    of_class=OF_CLASS,
+)

@@ -9,17 +9,16 @@ book's own heads, in plain light before a plain ground, from the pans and tilts 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fercore.data import picture_files, prepared
+from fercore.data import picture_files
 from fercore.data.labels import SEVEN
-from fercore.data.picture_files import Listing, listed
+from fercore.data.picture_files import Listing, PictureSet, listed, named
 from fercore.errors import DataError, ParameterError
-from fercore.progress import progress as bar
-from fercore.provenance import code_hash
 
 CODES = {
     "AN": "anger",
@@ -33,13 +32,7 @@ CODES = {
 NINE = (-90, -60, -45, -30, 0, 30, 45, 60, 90)
 PANS, TILTS = tuple(sorted((*NINE, -15, 15))), (-30, -15, 0, 15, 30)
 VIEWS = ("nine", "all")
-PUBLISHED = {"all": 2500 * len(NINE)}
 MODELS, PEOPLE = 2500, 100
-SIZE = 112
-HOW_TO_GET = (
-    "ask Binghamton University for a licence, lay it out as bu3dfe/F0001/F0001_AN01WH_F3D.wrl with its picture beside "
-    "it, and set FERCORE_DATA to the folder that holds bu3dfe"
-)
 _NAME = re.compile(r"([FM]\d{4})_(AN|DI|FE|HA|NE|SA|SU)(0[0-4])([A-Z]{2})_F3D\.wrl", re.IGNORECASE)
 
 
@@ -61,16 +54,6 @@ def parse_name(name: str) -> dict[str, object] | None:
     }
 
 
-def find_source(root: Path | None) -> Path:
-    """The folder of BU-3DFE below ``root`` (``FERCORE_DATA``), or ``root`` itself when scans lie there."""
-    if root is None:
-        raise DataError("BU-3DFE is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
-    for path in (root / "bu3dfe", root / "BU-3DFE", root / "BU_3DFE", root):
-        if path.is_dir() and any(parse_name(file.name) for form in ("*", "*/*") for file in path.glob(form)):
-            return path
-    raise DataError(f"BU-3DFE is not in {root}: no file with a name like F0001_AN01WH_F3D.wrl.", do=HOW_TO_GET)
-
-
 def scans(source: Path) -> Listing:
     """Every scan with a name of the set's form: its row, its file, its picture ("" where there is none)."""
     rows, misnamed, bare = {}, [], []
@@ -86,7 +69,7 @@ def scans(source: Path) -> Listing:
         where = "" if texture is None else texture.relative_to(source).as_posix()
         rows.setdefault(known["model"], known | {"file": file, "texture": where})
     if not rows:
-        raise DataError(f"{source} holds no file with a name like F0001_AN01WH_F3D.wrl.", do=HOW_TO_GET)
+        raise DataError(f"{source} holds no file with a name like F0001_AN01WH_F3D.wrl.", do=SET.how_to_get)
     table = pd.DataFrame(rows.values()).sort_values("model", ignore_index=True)
     people = table["subject"].nunique()
     problems = [
@@ -122,38 +105,49 @@ def read(source: Path, *, views: str = "nine") -> Listing:
                     sample = f"{scan['model']}_{pan:+03d}{tilt:+03d}"
                     rows.append(scan | {"sample": sample, "pan": float(pan), "tilt": float(tilt)})
     table = pd.DataFrame(rows).assign(split="all", source="bu3dfe", yaw=lambda t: t["pan"], pitch=lambda t: t["tilt"])
-    return Listing(table, found.problems)
+    note = "Views were rendered from the scans; other papers rendered theirs otherwise."
+    return Listing(table, [*found.problems, note])
 
 
-def prepare(target: Path, source: Path, *, size: int = SIZE, views: str = "nine", progress: bool = True) -> None:
-    """Render every view of every scan into the prepared form; the first scan that can't be read is an error."""
+def draw(source: Path, table: pd.DataFrame, size: int) -> Iterator[np.ndarray]:
+    """Every view in the order of the table, (size, size, 3) uint8; views of one scan follow each other."""
     from fercore.heads import read_mesh, render
 
-    listing = read(source, views=views)
-    table = listing.table
-    with prepared.Writer(target, len(table), size) as out:
-        of_scan = table.groupby("file", sort=False).indices
-        for file, rows in bar(of_scan.items(), "BU-3DFE", len(of_scan), unit=" scans", wanted=progress):
-            texture = table["texture"].iloc[rows[0]]
-            mesh = read_mesh(source / file, source / texture if texture else None)
-            for row in np.sort(rows):
-                view = render(mesh, table["pan"].iloc[row], table["tilt"].iloc[row], size=size)
-                out.images[row] = view.image
-        counts = {"all": len(table), "scans": len(of_scan), "people": table["subject"].nunique()}
-        out.finish(
-            table.drop(columns=["file", "texture"]),
-            name="bu3dfe",
-            title="BU-3DFE (real scans, rendered)",
-            classes=SEVEN,
-            licence="as its authors give it, not redistributable: no picture of it enters a record or the repository",
-            made={"source": source.name, "size": size, "views": views, "light": "studio, from the upper left"},
-            notes=[*listing.problems, "Views were rendered from the scans; other papers rendered theirs otherwise."],
-            counts=counts,
-        )
+    for (file, texture), views in table.groupby(["file", "texture"], sort=False):
+        mesh = read_mesh(source / file, source / texture if texture else None)
+        for pan, tilt in zip(views["pan"], views["tilt"], strict=True):
+            yield render(mesh, pan, tilt, size=size).image
 
 
-def key(source: Path, size: int = SIZE, views: str = "nine") -> str:
-    """What a prepared BU-3DFE depends on: names and sizes of scans and pictures, the renderer, the choices."""
-    files = picture_files.files_under(source, (".wrl", ".bmp", ".png", ".jpg"))
-    names = [f"{path.relative_to(source).as_posix()} {path.stat().st_size}" for path in files]
-    return " ".join([str(size), views, code_hash(["fercore.heads"]), *names])
+def look(source: Path, table: pd.DataFrame) -> list[str]:
+    """Sentences on scans that can't be read, and on their pictures, see :func:`fercore.data.picture_files.look`."""
+    from fercore.heads import read_mesh
+
+    broken = []
+    for file in table["file"].drop_duplicates():
+        try:
+            read_mesh(source / file)
+        except DataError as error:
+            broken.append(str(error).splitlines()[0])
+    textures = table["texture"].drop_duplicates()
+    pictures = picture_files.look(source, pd.DataFrame({"file": textures[textures != ""]}))
+    return [*([listed("broken scans", broken)] if broken else []), *pictures]
+
+
+SET = PictureSet(
+    name="bu3dfe",
+    title="BU-3DFE",
+    classes=SEVEN,
+    folders=("bu3dfe", "BU-3DFE", "BU_3DFE"),
+    is_it=lambda path: named(path, parse_name),
+    lacks="no file with a name like F0001_AN01WH_F3D.wrl",
+    how_to_get="ask Binghamton University for a licence, lay it out as bu3dfe/F0001/F0001_AN01WH_F3D.wrl with its "
+    "picture beside it, and set FERCORE_DATA to the folder that holds bu3dfe",
+    read=read,
+    size=112,
+    endings=(".wrl", ".bmp", ".png", ".jpg"),
+    choices=("views",),
+    draw=draw,
+    look=look,
+    code=("fercore.heads",),
+)

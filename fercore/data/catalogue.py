@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from filelock import FileLock
 
 from fercore.data import affectnet, bu3dfe, ferplus, kdef, multipie, rafdb, sfew
+from fercore.data.picture_files import PictureSet
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.errors import DataError, ParameterError
 from fercore.paths import data_root, prepared_root
@@ -30,6 +30,7 @@ class Entry(NamedTuple):
     splits: tuple[str, ...] = ()  # that it was published with
     options: tuple[str, ...] = ()  # that a real set can be prepared with
     how_to_get: str = ""  # what to do where a real set is not at hand
+    find: Callable[[Path | None], Path] | None = None  # where a real set lies below the folder of all of them
 
 
 def _ferplus_key(preset: str, *, rule: str = "majority", labels: str = "label.csv") -> str:
@@ -40,18 +41,19 @@ def _ferplus_make(target: Path, preset: str, *, rule: str = "majority", labels: 
     ferplus.prepare(target, ferplus.find_source(data_root()), rule=rule, labels=labels)
 
 
-def _files_key(module: ModuleType, preset: str, **options: Any) -> str:
-    return module.key(module.find_source(data_root()), **options)
+def _files_key(known: PictureSet, preset: str, **options: Any) -> str:
+    return known.key(known.find_source(data_root()), **options)
 
 
-def _files_make(module: ModuleType, target: Path, preset: str, **options: Any) -> None:
-    module.prepare(target, module.find_source(data_root()), **options)
+def _files_make(known: PictureSet, target: Path, preset: str, **options: Any) -> None:
+    known.prepare(target, known.find_source(data_root()), **options)
 
 
-def _of_files(module: ModuleType, title: str, splits: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> Entry:
-    """A real set whose pictures are files in a folder; the side of the pictures can be chosen, and ``options``."""
-    key, make = partial(_files_key, module), partial(_files_make, module)
-    return Entry(title, True, key, make, splits, ("size", *options), module.HOW_TO_GET)
+def _of_files(known: PictureSet, title: str) -> Entry:
+    """A real set of files; the side of its pictures can be chosen, and what it has a choice of itself."""
+    key, make, find = (partial(f, known) for f in (_files_key, _files_make, PictureSet.find_source))
+    splits = tuple(split for split in known.published if split != "all")
+    return Entry(title, True, key, make, splits, ("size", *known.choices), known.how_to_get, find)
 
 
 def _twin_key(name: str, preset: str, **changes: Any) -> str:
@@ -92,17 +94,19 @@ DATASETS: dict[str, Entry] = {
         ("train", "validation", "test"),
         ("rule", "labels"),
         ferplus.HOW_TO_GET,
+        ferplus.find_source,
     ),
-    "rafdb": _of_files(rafdb, "RAF-DB: real photographs from the web, seven expressions", ("train", "test")),
-    "affectnet": _of_files(
-        affectnet, "AffectNet: real photographs from the web, eight expressions", ("train", "validation")
-    ),
-    "sfew": _of_files(sfew, "SFEW 2.0: real frames of films, seven expressions", ("train", "validation")),
-    "kdef": _of_files(kdef, "KDEF: real photographs of 70 people, seven expressions, five sides"),
-    "bu3dfe": _of_files(bu3dfe, "BU-3DFE: real scans of 100 people, rendered from nine sides", options=("views",)),
-    "multipie": _of_files(
-        multipie, "Multi-PIE: real photographs of 337 people from thirteen sides", options=("lights", "scream")
-    ),
+    **{
+        known.name: _of_files(known, title)
+        for known, title in (
+            (rafdb.SET, "RAF-DB: real photographs from the web, seven expressions"),
+            (affectnet.SET, "AffectNet: real photographs from the web, eight expressions"),
+            (sfew.SET, "SFEW 2.0: real frames of films, seven expressions"),
+            (kdef.SET, "KDEF: real photographs of 70 people, seven expressions, five sides"),
+            (bu3dfe.SET, "BU-3DFE: real scans of 100 people, rendered from nine sides"),
+            (multipie.SET, "Multi-PIE: real photographs of 337 people from thirteen sides"),
+        )
+    },
 }
 
 
@@ -115,10 +119,11 @@ def entry(name: str) -> Entry:
 
 def at_hand(name: str) -> bool:
     """Whether the data set can be prepared here: rendered ones always, real ones where their files lie."""
-    if not entry(name).real:
+    find = entry(name).find
+    if find is None:
         return True
     try:
-        entry(name).key("smoke")
+        find(data_root())
     except DataError:
         return False
     return True

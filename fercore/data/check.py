@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,19 +12,13 @@ import pandas as pd
 
 from fercore.data import affectnet, bu3dfe, ferplus, kdef, multipie, picture_files, rafdb, sfew, twin_designs
 from fercore.data.labels import EXPRESSIONS
+from fercore.data.picture_files import PictureSet
 from fercore.data.pose_subsets import read_list
 from fercore.data.prepared import content_hash, open_prepared
 from fercore.errors import DataError
 
-FILES: dict[str, ModuleType] = {
-    "RAF-DB": rafdb,
-    "AffectNet": affectnet,
-    "SFEW": sfew,
-    "Multi-PIE": multipie,
-    "KDEF": kdef,
-    "BU-3DFE": bu3dfe,
-}
-"""Real sets whose pictures are files in a folder: title -> loader."""
+FILES = (rafdb.SET, affectnet.SET, sfew.SET, multipie.SET, kdef.SET, bu3dfe.SET)
+"""Real sets of files, in the order in which a folder is held against them."""
 
 
 class Report(NamedTuple):
@@ -52,12 +45,12 @@ def check(path: Path) -> Report:
     for inside in ("ferplus", "FERPlus", "ferplus.tar.gz"):
         if (path / inside).exists():
             return check_ferplus(path / inside)
-    for title, module in FILES.items():
+    for known in FILES:
         source = None
         with contextlib.suppress(DataError):
-            source = module.find_source(path)
+            source = known.find_source(path)
         if source is not None:  # what is wrong in there is no reason to look for something else
-            return check_scans(source) if module is bu3dfe else check_files(title, module, source)
+            return check_files(known, source)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) if path.is_dir() else "a file"
     raise DataError(
         f"{path} is no data set that is known here (it holds: {found or 'nothing'}).",
@@ -87,7 +80,7 @@ def check_prepared(path: Path) -> Report:
         problems.append(f"{twice} sample names occur more than once")
     flat = [k for k in range(len(data)) if int(data.images[k].max()) - int(data.images[k].min()) < 8]
     if flat:
-        problems.append(_listed("images without any contrast", manifest["sample"].iloc[flat]))
+        problems.append(picture_files.listed("images without any contrast", manifest["sample"].iloc[flat]))
     return Report(f"prepared data set {data.card['title']}, hash {data.hash}", tables, problems)
 
 
@@ -114,43 +107,20 @@ def against(counts: dict[str, int], published: dict[str, int]) -> pd.DataFrame:
     return table.assign(difference=table["here"] - table["published"])
 
 
-def check_files(title: str, module: ModuleType, source: Path) -> Report:
+def check_files(known: PictureSet, source: Path) -> Report:
     """Every picture and label of a set of files: counts against the published ones, what is wrong with which."""
-    listing = module.read(source)
-    table = listing.table
+    listing = known.read(source)
+    table, expected = listing.table, known.expected()
     tables = {"images by split and class": pd.crosstab(table["split"], table["expression"], margins=True)}
-    if "pan" in table:
-        tables["images by pan and class"] = pd.crosstab(table["pan"], table["expression"], margins=True)
-    counts = {"all": len(table)} | table["split"].value_counts().to_dict()
-    expected = dict(module.PUBLISHED)
-    for split, classes in getattr(module, "OF_CLASS", {}).items():
-        own = table[table["split"] == split]["expression"].value_counts()
-        counts |= {f"{split} {name}": int(own.get(name, 0)) for name in classes}
-        expected |= {f"{split} {name}": number for name, number in classes.items()}
-    tables["images against published counts"] = against({name: counts.get(name, 0) for name in expected}, expected)
-    problems = [*listing.problems, *picture_files.differences(counts, expected), *picture_files.look(source, table)]
-    return Report(f"{title} at {source}", tables, problems)
-
-
-def check_scans(source: Path) -> Report:
-    """Every scan of BU-3DFE, and its picture: counts by class and level, scans and pictures that can't be read."""
-    from fercore.heads import read_mesh
-
-    listing, broken = bu3dfe.scans(source), []
-    for file in listing.table["file"]:
-        try:
-            read_mesh(source / file)
-        except DataError as error:
-            broken.append(str(error).splitlines()[0])
-    table = listing.table
-    pictures = pd.DataFrame({"file": table["texture"][table["texture"] != ""]})
-    found = {"scans": len(table), "people": table["subject"].nunique()}
-    tables = {
-        "scans by level and class": pd.crosstab(table["level"], table["expression"], margins=True),
-        "scans against published counts": against(found, {"scans": bu3dfe.MODELS, "people": bu3dfe.PEOPLE}),
-    }
-    problems = [*listing.problems, *([_listed("broken scans", broken)] if broken else [])]
-    return Report(f"BU-3DFE at {source}", tables, problems + picture_files.look(source, pictures))
+    for column in ("pan", "level"):
+        if column in table:
+            tables[f"images by {column} and class"] = pd.crosstab(table[column], table["expression"], margins=True)
+    counts = known.counts(table)
+    if expected:
+        found = {name: counts.get(name, 0) for name in expected}
+        tables["images against published counts"] = against(found, expected)
+    problems = [*listing.problems, *picture_files.differences(counts, expected), *known.look(source, table)]
+    return Report(f"{known.title} at {source}", tables, problems)
 
 
 def check_ferplus(source: Path) -> Report:
@@ -212,11 +182,11 @@ def _pictures(source: Path, labelled: set[str]) -> list[str]:
         if seen.setdefault(digest, sample) != sample:
             repeated.append(f"{sample} = {seen[digest]}")
     found = [
-        _listed("broken pictures", broken),
-        _listed("nearly black pictures", dark),
-        _listed("pictures with the same pixels as another", repeated),
-        _listed("pictures without a label", unlabelled),
-        _listed("labels without a picture", sorted(labelled - names)),
+        picture_files.listed("broken pictures", broken),
+        picture_files.listed("nearly black pictures", dark),
+        picture_files.listed("pictures with the same pixels as another", repeated),
+        picture_files.listed("pictures without a label", unlabelled),
+        picture_files.listed("labels without a picture", sorted(labelled - names)),
     ]
     return [text for text in found if text]
 
@@ -231,10 +201,5 @@ def _pose_lists(source: Path, test: set[str]) -> tuple[pd.DataFrame, list[str]]:
         entries = {entry.sample for entry in read_list(path)}
         rows[column] = {"entries": len(entries), "published": published, "joined to a test image": len(entries & test)}
         if entries - test:
-            problems.append(_listed(f"entries of {column} without a test image", sorted(entries - test)))
+            problems.append(picture_files.listed(f"entries of {column} without a test image", sorted(entries - test)))
     return pd.DataFrame(rows).T, problems
-
-
-def _listed(what: str, items: object) -> str:
-    items = list(items)
-    return f"{len(items)} {what}: {', '.join(items[:5])}{' ...' if len(items) > 5 else ''}" if items else ""

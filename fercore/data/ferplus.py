@@ -27,9 +27,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
-from fercore.data import prepared
+from fercore.data import picture_files, prepared
 from fercore.data.labels import EXPRESSIONS
-from fercore.data.pose_subsets import read_list
+from fercore.data.pose_subsets import mark
 from fercore.errors import DataError, ParameterError
 from fercore.progress import progress as bar
 from fercore.provenance import file_hash
@@ -226,7 +226,9 @@ def prepare(
             )
         manifest, notes = _manifest(kept, source)
         counts = {split: int(n) for split, n in kept["split"].value_counts().items()}
-        notes += _differences(counts, PUBLISHED.get((rule, labels)))
+        published = PUBLISHED.get((rule, labels))
+        none = ["No published counts for this rule and label file."]
+        notes += none if published is None else picture_files.differences(counts, published)
         out.finish(
             manifest,
             name="ferplus",
@@ -243,29 +245,8 @@ def _manifest(kept: pd.DataFrame, source: Path) -> tuple[pd.DataFrame, list[str]
     """Manifest rows with votes and, where the list files lie beside the source, the pose subsets."""
     manifest = kept[["sample", "expression", "split"]].assign(subject="", source="ferplus")
     manifest = pd.concat([manifest, kept[list(VOTES)].add_prefix("votes_")], axis=1)
-    notes = []
-    for column, (name, published) in POSE_LISTS.items():
-        path = source.parent / "pose_lists" / name
-        if not path.is_file():
-            notes.append(f"{column}: no list file pose_lists/{name} beside the images; the subset is not marked.")
-            continue
-        entries = {entry.sample for entry in read_list(path)}
-        test = manifest["split"] == "test"
-        manifest[column] = manifest["sample"].isin(entries) & test
-        missing = len(entries) - int(manifest[column].sum())
-        if missing or len(entries) != published:
-            notes.append(f"{column}: {len(entries)} entries ({published} published), {missing} without a test image.")
-    return manifest, notes
-
-
-def _differences(counts: dict[str, int], published: dict[str, int] | None) -> list[str]:
-    if published is None:
-        return ["No published counts for this rule and label file."]
-    return [
-        f"{split}: {counts.get(split, 0)} images, published {expected}."
-        for split, expected in published.items()
-        if counts.get(split, 0) != expected
-    ]
+    marked, notes = mark(manifest, source.parent / "pose_lists", POSE_LISTS)
+    return manifest.assign(**marked), notes
 
 
 def key(source: Path, rule: str, labels: str) -> str:

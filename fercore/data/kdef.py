@@ -16,7 +16,7 @@ import pandas as pd
 
 from fercore.data import picture_files
 from fercore.data.labels import SEVEN
-from fercore.data.picture_files import Listing, listed
+from fercore.data.picture_files import Listing, PictureSet, listed, named
 from fercore.errors import DataError
 
 CODES = {
@@ -30,9 +30,6 @@ CODES = {
 }
 PANS = {"FL": -90.0, "HL": -45.0, "S": 0.0, "HR": 45.0, "FR": 90.0}
 """Side -> pan in degrees; full left profile to full right profile."""
-PUBLISHED = {"all": 4900}
-SIZE = 224
-HOW_TO_GET = "ask for it at kdef.se, unpack it to a folder kdef, and set FERCORE_DATA to the folder that holds kdef"
 _NAME = re.compile(r"([AB])([FM])(0[1-9]|[12]\d|3[0-5])(AF|AN|DI|HA|NE|SA|SU)(FL|HL|S|HR|FR)\.JPE?G", re.IGNORECASE)
 
 
@@ -53,16 +50,6 @@ def parse_name(name: str) -> dict[str, object] | None:
     }
 
 
-def find_source(root: Path | None) -> Path:
-    """The folder of KDEF below ``root`` (``FERCORE_DATA``), or ``root`` itself when pictures of it lie there."""
-    if root is None:
-        raise DataError("KDEF is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
-    for path in (root / "kdef", root / "KDEF", root / "KDEF_and_AKDEF" / "KDEF", root):
-        if path.is_dir() and any(parse_name(file.name) for form in ("*", "*/*") for file in path.glob(form)):
-            return path
-    raise DataError(f"KDEF is not in {root}: no file with a name like AF01ANFL.JPG.", do=HOW_TO_GET)
-
-
 def read(source: Path) -> Listing:
     """Every picture with a name of KDEF's form, by person, and the names of those without."""
     rows, misnamed, repeated = {}, [], []
@@ -75,7 +62,7 @@ def read(source: Path) -> Listing:
         else:
             rows[known["sample"]] = known | {"file": file}
     if not rows:
-        raise DataError(f"{source} holds no file with a name like AF01ANFL.JPG.", do=HOW_TO_GET)
+        raise DataError(f"{source} holds no file with a name like AF01ANFL.JPG.", do=SET.how_to_get)
     table = pd.DataFrame(rows.values()).assign(split="all", source="kdef", tilt=0.0)
     problems = [
         listed("files with a name of another form, which were left out", misnamed),
@@ -93,15 +80,15 @@ def _missing(there: set[str]) -> list[str]:
     return sorted(set(whole) - there)
 
 
-def prepare(target: Path, source: Path, *, size: int = SIZE, progress: bool = True) -> None:
-    """Write the prepared form to ``target``: the middle square of each picture."""
-    picture_files.prepare_pictures(
-        target, source, read(source), size, name="kdef", title="KDEF (real)", classes=SEVEN,
-        made={"source": source.name}, published=PUBLISHED, progress=progress,
-    )  # fmt: skip
-
-
-def key(source: Path, size: int = SIZE) -> str:
-    """What a prepared KDEF depends on: names and sizes of its files, and the size that is made."""
-    files = picture_files.files_under(source, (".jpg", ".jpeg"))
-    return " ".join([str(size), *(f"{path.relative_to(source).as_posix()} {path.stat().st_size}" for path in files)])
+SET = PictureSet(
+    name="kdef",
+    title="KDEF",
+    classes=SEVEN,
+    folders=("kdef", "KDEF", "KDEF_and_AKDEF/KDEF"),
+    is_it=lambda path: named(path, parse_name),
+    lacks="no file with a name like AF01ANFL.JPG",
+    how_to_get="ask for it at kdef.se, unpack it to a folder kdef, and set FERCORE_DATA to the folder that holds kdef",
+    read=read,
+    size=224,
+    published={"all": 4900},
+)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from fercore.data import picture_files
-from fercore.data.picture_files import Listing, listed
+from fercore.data.picture_files import Listing, PictureSet, listed
 from fercore.errors import DataError, ParameterError
 
 CLASSES = ("neutral", "happiness", "surprise", "squint", "disgust", "scream")
@@ -31,27 +31,10 @@ PANS = {
 }  # fmt: skip
 """Camera -> pan in degrees. The sign is this book's: a head turned to the image's right is positive."""
 ABOVE = ("081", "191")
-PUBLISHED: dict[str, int] = {}
-"""How many pictures there are depends on cameras and lights that are chosen."""
 PEOPLE = 337
 LIGHT = "07"
 """The flash beside the frontal camera."""
-SIZE = 112
-HOW_TO_GET = (
-    "buy a licence from Carnegie Mellon University, lay it out as multipie/session01/multiview/001/01/05_1/..., and "
-    "set FERCORE_DATA to the folder that holds multipie"
-)
 _NAME = re.compile(r"(\d{3})_(0[1-4])_(\d\d)_(\d{3})_(\d\d)\.(?:png|jpg)", re.IGNORECASE)
-
-
-def find_source(root: Path | None) -> Path:
-    """The folder of Multi-PIE below ``root`` (``FERCORE_DATA``), or ``root`` itself when it is one."""
-    if root is None:
-        raise DataError("Multi-PIE is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
-    for path in (root / "multipie", root / "Multi-PIE", root / "MultiPIE", root):
-        if any((path / f"session{number}" / "multiview").is_dir() for number in RECORDINGS):
-            return path
-    raise DataError(f"Multi-PIE is not in {root}: no folder session01/multiview.", do=HOW_TO_GET)
 
 
 def read(source: Path, *, lights: str = LIGHT, scream: str = "03") -> Listing:
@@ -86,7 +69,7 @@ def read(source: Path, *, lights: str = LIGHT, scream: str = "03") -> Listing:
     table = pd.DataFrame(rows, columns=columns)
     if table.empty:
         raise DataError(
-            f"{source} holds no picture such as 001_01_01_051_{LIGHT}.png under lights {lights}.", do=HOW_TO_GET
+            f"{source} holds no picture such as 001_01_01_051_{LIGHT}.png under lights {lights}.", do=SET.how_to_get
         )
     twice = table["sample"].duplicated()
     people = table["subject"].nunique()
@@ -101,19 +84,16 @@ def read(source: Path, *, lights: str = LIGHT, scream: str = "03") -> Listing:
     return Listing(table.sort_values(order, ignore_index=True), [text for text in problems if text])
 
 
-def prepare(
-    target: Path, source: Path, *, size: int = SIZE, lights: str = LIGHT, scream: str = "03", progress: bool = True
-) -> None:
-    """Write the prepared form to ``target``: the middle square of each picture."""
-    picture_files.prepare_pictures(
-        target, source, read(source, lights=lights, scream=scream), size, name="multipie", title="Multi-PIE (real)",
-        classes=CLASSES, made={"source": source.name, "lights": lights, "scream": scream}, published=PUBLISHED,
-        progress=progress,
-    )  # fmt: skip
-
-
-def key(source: Path, size: int = SIZE, lights: str = LIGHT, scream: str = "03") -> str:
-    """What a prepared Multi-PIE depends on: names and sizes of its files, and the choices."""
-    files = picture_files.files_under(source, (".png", ".jpg"))
-    choices = (str(size), str(lights).zfill(2), str(scream).zfill(2))
-    return " ".join([*choices, *(f"{path.name} {path.stat().st_size}" for path in files)])
+SET = PictureSet(
+    name="multipie",
+    title="Multi-PIE",
+    classes=CLASSES,
+    folders=("multipie", "Multi-PIE", "MultiPIE"),
+    is_it=lambda path: any((path / f"session{number}" / "multiview").is_dir() for number in RECORDINGS),
+    lacks="no folder session01/multiview",
+    how_to_get="buy a licence from Carnegie Mellon University, lay it out as "
+    "multipie/session01/multiview/001/01/05_1/..., and set FERCORE_DATA to the folder that holds multipie",
+    read=read,
+    size=112,
+    choices=("lights", "scream"),
+)

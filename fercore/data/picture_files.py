@@ -1,14 +1,16 @@
 """Pictures as users have them: files in a folder, read safely, made square, written into the prepared form.
 
-A loader says which files belong to a data set and what is known of each (:class:`Listing`); what all of them have in
-common is here. Files come from outside: no path leaves the folder, no link is followed, sizes are bounded.
+A loader describes its set (:class:`PictureSet`): where it lies, which files belong to it and what is known of each
+(:class:`Listing`). Finding, preparing, checking and keying are the same for all and stand here. Files come from
+outside: no path leaves the folder, no link is followed, sizes are bounded.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from fercore.data import prepared
 from fercore.errors import DataError
 from fercore.progress import progress as bar
+from fercore.provenance import code_hash, file_hash
 
 MOST_BYTES, MOST_PIXELS = 2**26, 40_000_000
 """A picture of a face is smaller; what is larger is refused before it is decoded."""
@@ -28,6 +31,7 @@ BOX = ("box_left", "box_top", "box_width", "box_height")
 DARK = 16
 """A picture whose brightest value is below this shows nothing."""
 SHOWN = 5
+LICENCE = "as its authors give it, not redistributable: no picture of it enters a record or the repository"
 
 
 class Listing(NamedTuple):
@@ -35,6 +39,126 @@ class Listing(NamedTuple):
 
     table: pd.DataFrame
     problems: list[str]
+
+
+def draw(source: Path, table: pd.DataFrame, size: int) -> Iterator[np.ndarray]:
+    """The pictures of a listing in its order, square, (size, size, 3) uint8; of those with a box the face."""
+    boxes = table[list(BOX)].to_numpy(float) if BOX[0] in table else [None] * len(table)
+    for file, box in zip(table["file"], boxes, strict=True):
+        yield square(read_picture(source / file, source), size, box)
+
+
+def look(source: Path, table: pd.DataFrame) -> list[str]:
+    """Sentences on broken, nearly black, repeated and odd-sized pictures of a listing; every file is read."""
+    broken, dark, repeated, sizes = [], [], [], {}
+    seen: dict[bytes, str] = {}
+    for file in table["file"]:
+        try:
+            pixels = read_picture(source / file, source)
+        except DataError as error:
+            broken.append(str(error).splitlines()[0])
+            continue
+        if pixels.max() < DARK:
+            dark.append(file)
+        sizes.setdefault(pixels.shape[:2], []).append(file)
+        digest = hashlib.sha256(pixels.tobytes()).digest()
+        if seen.setdefault(digest, file) != file:
+            repeated.append(f"{file} = {seen[digest]}")
+    usual = max(sizes, key=lambda size: len(sizes[size]), default=None)
+    odd = [f"{file} ({w} x {h})" for (h, w), files in sizes.items() if (h, w) != usual for file in files]
+    found = (
+        ("broken pictures", broken),
+        ("nearly black pictures", dark),
+        ("pictures with the same pixels as another", repeated),
+        (f"pictures of another size than {usual[1]} x {usual[0]}" if usual else "", odd),
+    )
+    return [listed(what, items) for what, items in found if items]
+
+
+class PictureSet(NamedTuple):
+    """A real set of files: what it is, where it lies, how it is read.
+
+    ``folders``: names that it may have below ``FERCORE_DATA``; ``is_it``: whether a folder holds it, ``lacks``: what is
+    said where none does; ``read``: folder and ``choices`` -> :class:`Listing`; ``published``: images by split, or
+    ``all``; ``of_class``: the same by class; ``draw`` gives its pictures, ``look`` says what is wrong with them;
+    ``code`` names the modules that draw where pictures are no files.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    folders: tuple[str, ...]
+    is_it: Callable[[Path], bool]
+    lacks: str
+    how_to_get: str
+    read: Callable[..., Listing]
+    size: int
+    endings: tuple[str, ...] = (".jpg", ".jpeg", ".png")
+    published: Mapping[str, int] = {}
+    of_class: Mapping[str, Mapping[str, int]] = {}
+    choices: tuple[str, ...] = ()
+    draw: Callable[[Path, pd.DataFrame, int], Iterator[np.ndarray]] = draw
+    look: Callable[[Path, pd.DataFrame], list[str]] = look
+    code: tuple[str, ...] = ()
+
+    def find_source(self, root: Path | None) -> Path:
+        """The set's folder below ``root`` (``FERCORE_DATA``), or ``root`` itself; DataError where neither is."""
+        if root is None:
+            raise DataError(f"{self.title} is not at hand: FERCORE_DATA is not set.", do=self.how_to_get)
+        for path in (*(root / name for name in self.folders), root):
+            if path.is_dir() and self.is_it(path):
+                return path
+        raise DataError(f"{self.title} is not in {root}: {self.lacks}.", do=self.how_to_get)
+
+    def expected(self) -> dict[str, int]:
+        """Published counts: of each split, and of each class as ``train fear``."""
+        by_class = {f"{split} {name}": n for split, own in self.of_class.items() for name, n in own.items()}
+        return {**self.published, **by_class}
+
+    def counts(self, table: pd.DataFrame) -> dict[str, int]:
+        """Images in all, by split, and by split and class, under the names of :meth:`expected`."""
+        by_class = table.groupby(["split", "expression"]).size()
+        counted = {"all": len(table)} | {split: int(n) for split, n in table["split"].value_counts().items()}
+        return counted | {f"{split} {name}": int(n) for (split, name), n in by_class.items()}
+
+    def chosen(self, choices: Mapping[str, Any]) -> dict[str, Any]:
+        """Every choice that the set has: as given, or as it is by default."""
+        usual = {name: inspect.signature(self.read).parameters[name].default for name in self.choices}
+        return usual | dict(choices)
+
+    def prepare(
+        self, target: Path, source: Path, *, size: int | None = None, progress: bool = True, **choices: Any
+    ) -> None:
+        """Write the prepared form to ``target``; the first picture that can't be read is an error."""
+        size, listing = size or self.size, self.read(source, **choices)
+        table = listing.table.reset_index(drop=True)
+        with prepared.Writer(target, len(table), size) as out:
+            pictures = self.draw(source, table, size)
+            for row, picture in enumerate(bar(pictures, self.title, len(table), unit=" images", wanted=progress)):
+                out.images[row] = picture
+            made = {"source": source.name, "size": size, **self.chosen(choices)}
+            made |= {"crop": "box of the face" if BOX[0] in table else "middle square"} if not self.code else {}
+            counts = self.counts(table)
+            out.finish(
+                table.drop(columns=["file", "texture", *BOX], errors="ignore"),
+                name=self.name,
+                title=f"{self.title} (real)",
+                classes=self.classes,
+                licence=LICENCE,
+                made=made,
+                notes=[*differences(counts, self.published), *listing.problems],
+                counts=counts,
+            )
+
+    def key(self, source: Path, *, size: int | None = None, **choices: Any) -> str:
+        """What the prepared form depends on: names and sizes of files, labels, pose lists, choices, drawing code."""
+        digest = hashlib.sha256()
+        for path in files_under(source, self.endings):
+            digest.update(f"{path.relative_to(source).as_posix()} {path.stat().st_size}\n".encode())
+        labels = [*files_under(source, (".csv", ".txt")), *files_under(source.parent / "pose_lists", (".txt",))]
+        words = [f"{name}={value}" for name, value in sorted(self.chosen(choices).items())]
+        drawn = [code_hash(self.code)] if self.code else []
+        return " ".join([str(size or self.size), *words, digest.hexdigest(), *map(file_hash, labels), *drawn])
 
 
 def read_picture(path: Path, root: Path | None = None) -> np.ndarray:
@@ -84,40 +208,9 @@ def files_under(root: Path, endings: Sequence[str]) -> list[Path]:
     return found
 
 
-def prepare_pictures(
-    target: Path,
-    root: Path,
-    listing: Listing,
-    size: int,
-    *,
-    name: str,
-    title: str,
-    classes: Sequence[str],
-    made: dict[str, Any],
-    published: dict[str, int],
-    progress: bool = True,
-) -> None:
-    """Write the listed pictures into the prepared form, square and of ``size``; the first that is broken is an error.
-
-    ``published``: images expected by split, or ``all``; differences become notes of the card.
-    """
-    table = listing.table.reset_index(drop=True)
-    boxes = table[list(BOX)].to_numpy(float) if BOX[0] in table else None
-    with prepared.Writer(target, len(table), size) as out:
-        for row, file in enumerate(bar(table["file"], title, len(table), unit=" images", wanted=progress)):
-            box = None if boxes is None else boxes[row]
-            out.images[row] = square(read_picture(root / file, root), size, box)
-        counts = {"all": len(table)} | {split: int(n) for split, n in table["split"].value_counts().items()}
-        out.finish(
-            table.drop(columns=["file", *(BOX if boxes is not None else ())]),
-            name=name,
-            title=title,
-            classes=tuple(classes),
-            licence="as its authors give it, not redistributable: no picture of it enters a record or the repository",
-            made=made | {"crop": "middle square" if boxes is None else "box of the face", "size": size},
-            notes=[*differences(counts, published), *listing.problems],
-            counts=counts,
-        )
+def named(folder: Path, parse: Callable[[str], object]) -> bool:
+    """Whether a file in a folder, or in one of its folders, has a name that ``parse`` understands."""
+    return any(parse(path.name) for form in ("*", "*/*") for path in folder.glob(form))
 
 
 def differences(counts: dict[str, int], published: dict[str, int]) -> list[str]:
@@ -127,33 +220,6 @@ def differences(counts: dict[str, int], published: dict[str, int]) -> list[str]:
         for split, expected in published.items()
         if counts.get(split, 0) != expected
     ]
-
-
-def look(root: Path, table: pd.DataFrame) -> list[str]:
-    """Sentences on broken, nearly black, repeated and odd-sized pictures of a listing; every file is read."""
-    broken, dark, repeated, sizes = [], [], [], {}
-    seen: dict[bytes, str] = {}
-    for file in table["file"]:
-        try:
-            pixels = read_picture(root / file, root)
-        except DataError as error:
-            broken.append(str(error).splitlines()[0])
-            continue
-        if pixels.max() < DARK:
-            dark.append(file)
-        sizes.setdefault(pixels.shape[:2], []).append(file)
-        digest = hashlib.sha256(pixels.tobytes()).digest()
-        if seen.setdefault(digest, file) != file:
-            repeated.append(f"{file} = {seen[digest]}")
-    usual = max(sizes, key=lambda size: len(sizes[size]), default=None)
-    odd = [f"{file} ({w} x {h})" for (h, w), files in sizes.items() if (h, w) != usual for file in files]
-    found = (
-        ("broken pictures", broken),
-        ("nearly black pictures", dark),
-        ("pictures with the same pixels as another", repeated),
-        (f"pictures of another size than {usual[1]} x {usual[0]}" if usual else "", odd),
-    )
-    return [listed(what, items) for what, items in found if items]
 
 
 def listed(what: str, items: Iterable[object]) -> str:

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 from fercore.data.labels import EXPRESSIONS
 from fercore.errors import DataError
@@ -66,3 +69,25 @@ def read_list(path: str | os.PathLike[str]) -> list[Entry]:
     if not entries:
         raise DataError(f"{path} holds no entry.", do="take the published list file")
     return entries
+
+
+def mark(
+    table: pd.DataFrame, folder: Path, lists: Mapping[str, tuple[str, int]], split: str = "test"
+) -> tuple[dict[str, pd.Series], list[str]]:
+    """Which rows the lists in ``folder`` name: column -> (N,) bool, for each list that is there; and what is wrong.
+
+    table: columns sample and split; ``lists``: column -> name of the file and how many different entries it has as
+    published; only rows of ``split`` are marked.
+    """
+    marked, problems = {}, []
+    for column, (name, published) in lists.items():
+        if not (folder / name).is_file():
+            problems.append(f"{column}: no list file pose_lists/{name} beside the images; the subset is not marked.")
+            continue
+        entries = {entry.sample for entry in read_list(folder / name)}
+        marked[column] = table["sample"].isin(entries) & (table["split"] == split)
+        missing = len(entries) - int(marked[column].sum())
+        if missing or len(entries) != published:
+            counted = f"{len(entries)} entries ({published} published)"
+            problems.append(f"{column}: {counted}, {missing} without a {split} image.")
+    return marked, problems

@@ -14,13 +14,11 @@ import pandas as pd
 
 from fercore.data import picture_files
 from fercore.data.labels import SEVEN
-from fercore.data.picture_files import Listing, listed
-from fercore.data.pose_subsets import RAFDB_ORDER, read_list
+from fercore.data.picture_files import Listing, PictureSet, listed
+from fercore.data.pose_subsets import RAFDB_ORDER, mark
 from fercore.errors import DataError
-from fercore.provenance import file_hash
 
 LABELS = "EmoLabel/list_patition_label.txt"
-PUBLISHED = {"train": 12271, "test": 3068}
 OF_CLASS = {
     "train": dict(zip(RAFDB_ORDER, (1290, 281, 717, 4772, 1982, 705, 2524), strict=True)),
     "test": dict(zip(RAFDB_ORDER, (329, 74, 160, 1185, 478, 162, 680), strict=True)),
@@ -31,22 +29,7 @@ POSE_LISTS = {
     "pose_over_45": ("RAF_DB_dir_val_raf_db_list_45.txt", 558),
 }
 """Manifest column -> list file under ``pose_lists/`` and its entries (papers print one more for the first)."""
-SIZE = 100
-HOW_TO_GET = (
-    "ask for it on its authors' page (RAF-DB, basic expressions), lay it out as "
-    "rafdb/EmoLabel/list_patition_label.txt and rafdb/Image/aligned/, and set FERCORE_DATA to the folder with rafdb"
-)
 _LINE = re.compile(r"((train|test)_\d{4,5})\.jpg\s+([1-7])")
-
-
-def find_source(root: Path | None) -> Path:
-    """The folder of RAF-DB below ``root`` (``FERCORE_DATA``), or ``root`` itself when it is one."""
-    if root is None:
-        raise DataError("RAF-DB is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
-    for path in (root / "rafdb", root / "RAF-DB", root / "RAF-DB" / "basic", root / "basic", root):
-        if (path / LABELS).is_file() and (path / "Image").is_dir():
-            return path
-    raise DataError(f"RAF-DB is not in {root}: no folder with {LABELS} and Image.", do=HOW_TO_GET)
 
 
 def read_labels(file: Path) -> pd.DataFrame:
@@ -81,7 +64,7 @@ def read(source: Path) -> Listing:
     aligned = source / "Image" / "aligned"
     folder, ending = (aligned, "_aligned.jpg") if aligned.is_dir() else (source / "Image" / "original", ".jpg")
     if not folder.is_dir():
-        raise DataError(f"{source} has neither Image/aligned nor Image/original.", do=HOW_TO_GET)
+        raise DataError(f"{source} has neither Image/aligned nor Image/original.", do=SET.how_to_get)
     there = {path.name for path in picture_files.files_under(folder, (".jpg",))}
     names = table["sample"] + ending
     problems = [
@@ -90,37 +73,23 @@ def read(source: Path) -> Listing:
     ]
     table = table.assign(file=(folder.relative_to(source) / "x").as_posix()[:-1] + names)[names.isin(there)]
     if table.empty:
-        raise DataError(f"{folder} holds none of the labelled images.", do=HOW_TO_GET)
-    for column, (name, entries) in POSE_LISTS.items():
-        marked, said = pose_subset(source.parent / "pose_lists" / name, table, entries)
-        problems += said
-        if marked is not None:
-            table[column] = marked
-    return Listing(table.reset_index(drop=True), [text for text in problems if text])
+        raise DataError(f"{folder} holds none of the labelled images.", do=SET.how_to_get)
+    marked, unmarked = mark(table, source.parent / "pose_lists", POSE_LISTS)
+    table = table.assign(**marked).reset_index(drop=True)
+    return Listing(table, [text for text in (*problems, *unmarked) if text])
 
 
-def pose_subset(file: Path, table: pd.DataFrame, published: int) -> tuple[pd.Series | None, list[str]]:
-    """Which test images a list names, as booleans, and what is wrong with it; None where there is no list."""
-    if not file.is_file():
-        return None, [f"no list file pose_lists/{file.name} beside the images; the subset is not marked."]
-    entries = {entry.sample for entry in read_list(file)}
-    marked = table["sample"].isin(entries) & (table["split"] == "test")
-    problems = [f"{file.name}: {len(entries)} entries, published {published}."] if len(entries) != published else []
-    lost = sorted(entries - set(table["sample"][marked]))
-    return marked, problems + ([listed(f"entries of {file.name} without a test image", lost)] if lost else [])
-
-
-def prepare(target: Path, source: Path, *, size: int = SIZE, progress: bool = True) -> None:
-    """Write the prepared form to ``target``."""
-    picture_files.prepare_pictures(
-        target, source, read(source), size, name="rafdb", title="RAF-DB (real)", classes=SEVEN,
-        made={"source": source.name}, published=PUBLISHED, progress=progress,
-    )  # fmt: skip
-
-
-def key(source: Path, size: int = SIZE) -> str:
-    """What a prepared RAF-DB depends on: labels, names and sizes of the pictures, pose lists, size."""
-    lists = [source.parent / "pose_lists" / name for name, _ in POSE_LISTS.values()]
-    hashes = [file_hash(path) for path in (source / LABELS, *lists) if path.is_file()]
-    files = [f"{path.name} {path.stat().st_size}" for path in picture_files.files_under(source / "Image", (".jpg",))]
-    return " ".join([str(size), *hashes, str(len(files)), *files])
+SET = PictureSet(
+    name="rafdb",
+    title="RAF-DB",
+    classes=SEVEN,
+    folders=("rafdb", "RAF-DB", "RAF-DB/basic", "basic"),
+    is_it=lambda path: (path / LABELS).is_file() and (path / "Image").is_dir(),
+    lacks=f"no folder with {LABELS} and Image",
+    how_to_get="ask for it on its authors' page (RAF-DB, basic expressions), lay it out as "
+    "rafdb/EmoLabel/list_patition_label.txt and rafdb/Image/aligned/, and set FERCORE_DATA to the folder with rafdb",
+    read=read,
+    size=100,
+    published={"train": 12271, "test": 3068},
+    of_class=OF_CLASS,
+)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from fercore.data import picture_files
 from fercore.data.labels import SEVEN
-from fercore.data.picture_files import Listing, listed
+from fercore.data.picture_files import Listing, PictureSet, listed
 from fercore.errors import DataError
 
 FOLDERS = {
@@ -28,27 +28,11 @@ FOLDERS = {
 }
 PARTS = {"train": ("Train", "Train_Aligned_Faces"), "validation": ("Val", "Val_Aligned_Faces")}
 """Split -> its folder, and how the name of the folder of aligned faces begins."""
-PUBLISHED = {"train": 958, "validation": 436}
 OF_CLASS = {
     "train": dict(zip(SEVEN, (150, 198, 96, 172, 178, 66, 98), strict=True)),
     "validation": dict(zip(SEVEN, (86, 73, 57, 73, 77, 23, 47), strict=True)),
 }
 """Published images of each class."""
-SIZE = 112
-HOW_TO_GET = (
-    "ask for it on its authors' page (SFEW 2.0, aligned faces), lay it out as sfew/Train/Train_Aligned_Faces and "
-    "sfew/Val/Val_Aligned_Faces, and set FERCORE_DATA to the folder that holds sfew"
-)
-
-
-def find_source(root: Path | None) -> Path:
-    """The folder of SFEW below ``root`` (``FERCORE_DATA``), or ``root`` itself when it is one."""
-    if root is None:
-        raise DataError("SFEW is not at hand: FERCORE_DATA is not set.", do=HOW_TO_GET)
-    for path in (root / "sfew", root / "SFEW", root / "SFEW_2", root):
-        if any(_faces(path, split) for split in PARTS):
-            return path
-    raise DataError(f"SFEW is not in {root}: no folder Train/Train_Aligned_Faces.", do=HOW_TO_GET)
 
 
 def _faces(source: Path, split: str) -> Path | None:
@@ -76,7 +60,7 @@ def read(source: Path) -> Listing:
         problems.append(listed("pictures in a folder of no expression, which were left out", strange))
     if not rows:
         raise DataError(
-            f"{source} holds no picture in a folder such as Train/Train_Aligned_Faces/Angry.", do=HOW_TO_GET
+            f"{source} holds no picture in a folder such as Train/Train_Aligned_Faces/Angry.", do=SET.how_to_get
         )
     table = pd.DataFrame(rows, columns=["sample", "split", "expression", "film", "file"])
     twice = table["sample"].duplicated()
@@ -85,15 +69,17 @@ def read(source: Path) -> Listing:
     return Listing(table, [text for text in problems if text])
 
 
-def prepare(target: Path, source: Path, *, size: int = SIZE, progress: bool = True) -> None:
-    """Write the prepared form to ``target``."""
-    picture_files.prepare_pictures(
-        target, source, read(source), size, name="sfew", title="SFEW 2.0 (real)", classes=SEVEN,
-        made={"source": source.name}, published=PUBLISHED, progress=progress,
-    )  # fmt: skip
-
-
-def key(source: Path, size: int = SIZE) -> str:
-    """What a prepared SFEW depends on: names and sizes of its files, and the size that is made."""
-    files = picture_files.files_under(source, (".png", ".jpg", ".jpeg"))
-    return " ".join([str(size), *(f"{path.relative_to(source).as_posix()} {path.stat().st_size}" for path in files)])
+SET = PictureSet(
+    name="sfew",
+    title="SFEW 2.0",
+    classes=SEVEN,
+    folders=("sfew", "SFEW", "SFEW_2"),
+    is_it=lambda path: any(_faces(path, split) for split in PARTS),
+    lacks="no folder Train/Train_Aligned_Faces",
+    how_to_get="ask for it on its authors' page (SFEW 2.0, aligned faces), lay it out as "
+    "sfew/Train/Train_Aligned_Faces and sfew/Val/Val_Aligned_Faces, and set FERCORE_DATA to the folder that holds sfew",
+    read=read,
+    size=112,
+    published={"train": 958, "validation": 436},
+    of_class=OF_CLASS,
+)
