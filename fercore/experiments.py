@@ -110,8 +110,7 @@ def start_of(recipe: Recipe, root: Path) -> Start | None:
         if not file.is_file():
             what = f"parameter 'start' = {recipe.start!r} is no file of weights."
             raise ParameterError(what, do=f"name one, or {IDENTITY}, or leave it empty")
-        convention = weights.OURS if file.suffix == ".safetensors" else weights.IMAGENET
-        return Start(file, provenance.file_hash(file)[:16], convention)
+        return Start(file, provenance.file_hash(file)[:16], weights.convention_of(file))
     same = {name: getattr(recipe, name) for name in ("image_size", "width", "stem", "last_stride")}
     record = run(paper("arcface").recipe(recipe.preset, **same), root)
     return Start(record.folder / "model.safetensors", record.weights["final"].hash, weights.OURS)

@@ -27,7 +27,10 @@ class Pairs(NamedTuple):
 
 
 def draw_pairs(subjects: np.ndarray, count: int = 6000, seed: int = 0) -> Pairs:
-    """``count`` pairs, half of one person and half of two, drawn by the seed; no image is paired with itself."""
+    """``count`` pairs, half of one person and half of two, drawn by the seed; no image is paired with itself.
+
+    subjects (N,): who is on each image. Fewer than two people, or no two images of one, are an error.
+    """
     rng = np.random.default_rng(seed)
     codes = np.unique(subjects, return_inverse=True)[1]
     members = [np.flatnonzero(codes == k) for k in range(codes.max() + 1)]
@@ -42,9 +45,10 @@ def draw_pairs(subjects: np.ndarray, count: int = 6000, seed: int = 0) -> Pairs:
 
 
 def right_pairs(similarity: np.ndarray, same: np.ndarray, folds: int = 10, seed: int = 0) -> tuple[np.ndarray, float]:
-    """Whether each pair is answered rightly, (P,) bool, and the area under the ROC curve.
+    """similarity, same (P,) -> whether each pair is answered rightly, (P,) bool, and the area under the ROC curve.
 
-    The threshold for a tenth of the pairs is the one that is best on the other nine, as on Labeled Faces in the Wild.
+    The threshold for a tenth of the pairs is the one that is best on the other nine, as on Labeled Faces in the Wild
+    (Huang et al., 2007).
     """
     fold = np.random.default_rng(seed).permutation(len(same)) % folds
     right = np.zeros(len(same), bool)
@@ -66,8 +70,9 @@ def test(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
     """Verification on people whom nobody has seen: metrics of ``test`` with a bootstrap interval, and the arrays.
 
-    ``accuracy``: share of pairs that are rightly called one person or two; chance is 1/2. The interval is over the
-    person of the first image.
+    ``accuracy``: share of the P pairs that are rightly called one person or two; chance is 1/2. The interval is over
+    the person of the first image. Arrays, each (P,): cosine ``similarity`` of the two embeddings, whether they are the
+    ``same`` person, whether the answer is ``right``, by how many degrees the two ``yaw`` differ.
     """
     network.eval()
     rows, device = parts["test"], next(network.parameters()).device
@@ -88,7 +93,9 @@ def test(
         "interval_over": "subjects",
         "area_under_roc": area,
     }
-    turn = np.abs(data.manifest["yaw"].to_numpy(float))[rows]
+    yaw = data.manifest["yaw"].to_numpy(float)[rows]
     arrays = {"similarity": similarity, "same": drawn.same, "right": right}
-    arrays["yaw"] = np.abs(turn[drawn.first] - turn[drawn.second]).astype(np.float32)
+    arrays["yaw"] = np.abs(yaw[drawn.first] - yaw[drawn.second]).astype(
+        np.float32
+    )  # how far apart the heads are turned
     return {"test": metrics}, arrays

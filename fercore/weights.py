@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -36,6 +36,7 @@ class Convention(NamedTuple):
 
 
 OURS = Convention()
+"""What :func:`fercore.data.augment.normalise` gives, and so what every network of this package has learnt from."""
 IMAGENET = Convention("RGB", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """What torchvision's weights and the published ResNet-18 of MS-Celeb-1M expect."""
 
@@ -76,6 +77,18 @@ def read(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise WeightsError(f"{path} holds no tensors by name.", do="name a state_dict, or a checkpoint with one")
     return tensors
+
+
+def convention_of(path: Path) -> Convention:
+    """How pictures must look for a file's weights: ours wrote its classes into the header, all others are taken for
+    :data:`IMAGENET`'s. A file that can't be read is an error."""
+    if Path(path).suffix != ".safetensors":
+        return IMAGENET
+    try:
+        with safe_open(path, framework="pt") as file:
+            return OURS if "classes" in (file.metadata() or {}) else IMAGENET
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is no safetensors file, or broken: {error}", do="get it again") from error
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
@@ -146,7 +159,7 @@ def load(module: nn.Module, path: Path, *, share: float = 1.0) -> Report:
 
 
 def convert(images: Tensor, source: Convention, target: Convention) -> Tensor:
-    """Images (B, 3, S, S) that look as ``source`` says, made to look as ``target`` says."""
+    """Images (B, 3, S, S) that look as ``source`` says, made to look as ``target`` says; the same shape."""
     mean, std = (images.new_tensor(values)[:, None, None] for values in (source.mean, source.std))
     plain = images * std + mean
     if source.channels != target.channels:
@@ -159,8 +172,8 @@ def convert(images: Tensor, source: Convention, target: Convention) -> Tensor:
 def adapt_input(convolution: nn.Conv2d, norm: nn.BatchNorm2d, theirs: Convention, ours: Convention = OURS) -> None:
     """Change a first convolution and its batch norm so that pictures in ``ours`` give what they gave in ``theirs``.
 
-    The scale goes into the kernel, the shift into the running mean. Exact but for the border, where both pad with
-    zeros that mean another grey.
+    Channel by channel, ``W' = W s_ours / s_theirs`` and, over what a kernel sees, ``mean' = mean - sum(W (m_ours -
+    m_theirs) / s_theirs)``. Exact but for the border, where both pad with zeros that mean another grey.
     """
     if convolution.bias is not None:
         raise ParameterError("adapt_input: the convolution has a bias of its own, which its norm takes away again.")

@@ -156,7 +156,7 @@ def faces(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(target: Path, preset: str, **_: Any) -> None:
         table = manifest(10, 4)
         table["split"] = np.where(table["subject"].str[1:].astype(int) >= 8, "test", "train")
-        table["yaw"] = 10.0
+        table["yaw"] = np.where(table.index % 2, 10.0, -10.0)
         write_prepared(target, table, name="identity-twin")
 
     entry = catalogue.Entry("Faces", False, lambda preset, **_: preset, make)
@@ -173,6 +173,7 @@ def test_a_network_that_tells_people_apart_is_tested_on_strangers(faces: None) -
     assert len(record.classes) == 8 and numbers["people"] == 2 and numbers["images"] == 24
     assert numbers["accuracy"] == pytest.approx(arrays["right"].mean())
     assert numbers["accuracy_low"] <= numbers["accuracy"] <= numbers["accuracy_high"]
+    assert arrays["yaw"].max() <= 20 and (arrays["yaw"] == 20).any(), "-10 and 10 degrees are 20 apart"
     assert len(arrays["similarity"]) == numbers["pairs"] and (record.folder / "model.safetensors").exists()
 
 
