@@ -85,8 +85,7 @@ def runs(
     Only those whose recipe is the row's in every field count.
     """
     module = experiments.paper(paper)
-    usual = module.recipe(preset, dataset).model_dump()  # a field that is younger than a record had its usual value
-    there = {recipe_key(usual | record.recipe): record for record in records.find(root, paper=paper, preset=preset)}
+    there = {recipe_key(record.recipe): record for record in records.find(root, paper=paper, preset=preset)}
     found: dict[str, dict[str, Record]] = {}
     for name, rows in ROWS[paper].items():
         keys = {row: recipe_key(module.recipe(preset, dataset, **c, **common).model_dump()) for row, c in rows.items()}

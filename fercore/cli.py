@@ -192,10 +192,14 @@ def records_prove(
 ) -> None:
     """Show by shortened runs that edited training code still does the same, so that the records stay current."""
     from fercore import experiments, records, unchanged
+    from fercore.recipe import unknown
 
-    wrong = 0
-    for record in records.find():
-        if record.name in (names or [record.name]) and (names or experiments.stale(record)):
+    there, wrong = {record.name: record for record in records.find()}, 0
+    for name in names or there:
+        if name not in there:
+            raise ParameterError(unknown("committed record", name, there))
+    for record in there.values():
+        if record.name in (names or there) and (names or experiments.stale(record)):
             proof = unchanged.prove(record, since)
             if proof.holds:
                 unchanged.keep(proof)

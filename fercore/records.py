@@ -31,6 +31,10 @@ PROOFS = "unchanged.csv"
 AGAIN = "delete that folder and run the training again"
 
 
+_YOUNGER = {"start": ""}
+"""Fields of recipes that older records lack, and what stands for them: what every run did before they came."""
+
+
 class DataNote(BaseModel):
     """The data set that a run used: name, content hash, how it was made, images per subset."""
 
@@ -202,6 +206,7 @@ def read(folder: str | os.PathLike[str]) -> Record:
         raise RecordError(f"{folder}/record.json: {where}: {first['msg']}", do=AGAIN) from error
     if written > 1 and record.checksum != _checksum(content):
         raise RecordError(f"{folder}/record.json was changed after the run: its checksum differs.", do=AGAIN)
+    record.recipe = _YOUNGER | record.recipe
     record._folder = folder
     return record
 

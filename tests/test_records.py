@@ -112,6 +112,14 @@ def test_record_round_trip_and_find(tmp_path: Path) -> None:
     assert records.find(tmp_path / "none") == []
 
 
+def test_a_field_younger_than_a_record_has_the_value_of_before(tmp_path: Path) -> None:
+    old = record_of()
+    del old.recipe["start"]
+    records.write(old, {"labels": np.arange(2)}, tmp_path)
+    assert "start" not in json.loads((tmp_path / old.name / "record.json").read_text())["recipe"]
+    assert records.read(tmp_path / old.name).recipe == record_of().recipe, "and the file's checksum holds"
+
+
 def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records.write(record_of(), {"labels": np.arange(2)}, tmp_path)
 
