@@ -100,7 +100,7 @@ def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, floa
         axes.set_title(twin.removesuffix("-twin"), loc="left", fontsize=10, pad=3)
         axes.grid(axis="y", visible=False)
         if not names:
-            axes.text(0.01, 0.5, "no run yet", transform=axes.transAxes, va="center", fontsize=8.5, color="#6b7280")
+            axes.text(0.3, 0.5, "no run yet", transform=axes.transAxes, va="center", fontsize=8.5, color="#6b7280")
     least = min([low for low, _ in bands.values()] + runs["low"].tolist())
     grid[-1, 0].set(xlabel="accuracy, %", xlim=(10 * np.floor(least / 10), 102))
     handles = [

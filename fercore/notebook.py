@@ -1,7 +1,8 @@
 """What notebooks have in common: checked parameters, recorded results, and how each was made.
 
 Functions here return something to display (a table, a piece of HTML) or raise
-one clear error; they compute nothing.
+one clear error; of several runs they take means and differences, with the
+functions of :mod:`fercore.evaluate`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fercore.errors import ParameterError
-from fercore.heads import PARTS, Accessories, Head, Person, render, sample_accessories, sample_person
+from fercore.heads import PARTS, Accessories, Head, Person, hair, render, sample_accessories, sample_person
 from fercore.heads.accessories import COLLARS, FRAMES, HEADWEAR, OCCLUDERS
 from fercore.heads.anatomy import canonical
 from fercore.heads.people import BEARDS, HAIRSTYLES, MONK, SKIN, resting_shape
@@ -183,3 +183,31 @@ def test_accessories_are_drawn_as_often_as_asked():
 def test_bad_input_is_named(call):
     with pytest.raises(ParameterError, match=r"choose|give"):
         call()
+
+
+# --- hairline ------------------------------------------------------------------------------------------
+
+
+def test_fine_hairs_darken_the_skin_before_the_hairline_and_nothing_below() -> None:
+    c = canonical(0.6)
+    person = replace(sample_person(11), hair_colour=(0.0, 0.0, 0.0), recede=0.0)
+    plain = np.ones((len(c.x), 3))
+    shaded = hair.shade_roots(c, person, plain)
+    changed = (shaded < 1).any(1)
+    assert changed.any() and shaded.min() >= 0.4 - 1e-6, "the skin always shows"
+    x, y, z = c.rest.T
+    face = np.abs(np.arctan2(x, z)) < 0.9  # sideburns grow beside it
+    assert y[changed & face].min() > 3.0, "no hair on cheeks, eyes and nose"
+    higher = shaded[c.front & (np.abs(x) < 1) & (y > 8)]
+    assert higher.mean() < 0.7, "and above the hairline it is dark"
+
+
+def test_nobody_has_bare_temples_under_a_fringe() -> None:
+    angle = np.linspace(-1, 1, 41)
+    person = replace(sample_person(16), recede=1.0)
+    bare, fringed = (
+        hair._hairline(person, angle, hair._Strands(np.random.default_rng(0), 0.1, fringe, np.zeros(3)))
+        for fringe in (False, True)
+    )
+    still = hair._hairline(replace(person, recede=0.0), angle, hair._Strands(None, 0.1, False, np.zeros(3)))
+    assert np.array_equal(fringed, still) and (bare >= fringed).all() and bare.max() > fringed.max()

@@ -1,7 +1,8 @@
 """Protocols: who is trained on, who is validated on, who is tested on.
 
 Splits never share a subject, and the validation subjects are taken out of the
-training part: model selection never looks at the test split.
+training part: model selection never looks at the test split. (One exception:
+who learns to tell people apart is validated on the people it trains on.)
 """
 
 from __future__ import annotations
@@ -93,14 +94,14 @@ def by_people(
     tilted: bool = False,
     levels: Sequence[int] | None = None,
     expressions: Sequence[str] | None = None,
-    faithful: bool = False,
+    every_session: bool = False,
     once: bool = False,
 ) -> Callable[[pd.DataFrame, int], Split]:
     """Subject-independent split of a controlled set: a share ``test`` of the people is tested on, a tenth validates.
 
-    Only images of these pans, levels and expressions take part; tilted cameras only with ``tilted``. With ``faithful``
-    only people who came to every session take part. With ``once`` only those who show every expression, with the first
-    recording of each. A further fold is another draw of the people.
+    Only images of these pans, levels and expressions take part; tilted cameras only with ``tilted``. With
+    ``every_session`` only people who came to every session take part; with ``once`` only those who show every
+    expression, with the first recording of each. A further fold is another draw of the people.
     """
 
     def deal(manifest: pd.DataFrame, fold: int) -> Split:
@@ -112,7 +113,7 @@ def by_people(
                 used &= manifest[column].isin(wanted)
         if not tilted and "tilt" in manifest:
             used &= manifest["tilt"] == 0
-        if faithful:
+        if every_session:
             if "session" not in manifest:
                 raise DataError("This protocol needs the column 'session', which the data set has not.")
             visits = manifest.groupby("subject")["session"].nunique()
@@ -156,7 +157,7 @@ PROTOCOLS: dict[str, Callable[[pd.DataFrame, int], Split]] = {
     "pata-bu3dfe-s1": by_people(0.2, pans=_WITHIN_45, expressions=_SIX),
     "pata-bu3dfe-s2": by_people(0.2, pans=(0, 30, 45, 60, 90), expressions=_SIX),
     "pata-bu3dfe-s3": by_people(0.2, pans=(-45, -30, -15, 0, 15, 30, 45), levels=(4,), expressions=_SIX, tilted=True),
-    "pata-multipie-s1": by_people(26 / 129, pans=_WITHIN_30, faithful=True),
+    "pata-multipie-s1": by_people(26 / 129, pans=_WITHIN_30, every_session=True),
     "pata-multipie-s2": by_people(29 / 147, pans=(0, 15, 30, 45, 60, 75, 90), once=True),
     "phanet-multipie": by_people(0.2, pans=_WITHIN_30),
     "dmlnet-multipie": by_people(44 / 337, pans=_WITHIN_30),

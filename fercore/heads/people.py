@@ -19,9 +19,9 @@ from fercore.heads.muscles import muscle_fields
 MONK = "f6ede4 f3e7db f7ead0 eadaba d7bd96 a07e56 825c43 604134 3a312a 292420"
 """The ten colours of the Monk skin tone scale (E. Monk, 2022; public domain), sRGB."""
 _SWATCHES = np.array([[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK.split()]) ** 1.25
-_DARKEST = np.array([0.098, 0.056, 0.036]) ** (1.25 / 2.2)  # what the darkest skin reflects: it is brown, never coal
+_DARKEST = np.array([0.098, 0.056, 0.036]) ** (1.25 / 2.2)  # chosen by eye: dark skin is brown, not coal
 SKIN = (_SWATCHES**4 + _DARKEST**4) ** 0.25
-"""Colours of skin (10, 3) from light to dark: the swatches, but none darker than skin is."""
+"""Colours of skin (10, 3) from light to dark: the swatches, the last two lifted to a dark brown."""
 IRIS = np.array(
     [
         [0.20, 0.12, 0.06],

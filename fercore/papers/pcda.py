@@ -229,25 +229,32 @@ def anchors(logits: Tensor, labels: Tensor) -> Tensor:
     return entropy.expand(len(labels), -1).masked_fill(~same, float("inf")).argmin(1)
 
 
-def anchor_distance(features: Tensor, anchor: Tensor, labels: Tensor) -> Tensor:
+def anchor_distance(features: Tensor, anchor: Tensor, labels: Tensor, *, detach: bool = False) -> Tensor:
     """PCDA Eq. (7): ``sum over c of 1 / N_c * sum over i in N_c of Dist(f_i, f_anchor_c)``, the mean squared error.
 
     features (B, D), anchor (B,) places in the batch, labels (B,) -> (). An empty batch gives 0.
 
     # Paper unclear: 1 / N_c stands before the sum over c, where c is not yet
-    # bound; each class is divided by its own number of samples.
+    # bound; each class is divided by its own number of samples. Nor is it said
+    # whether a gradient flows into the anchor: it does, unless ``detach``.
     """
-    distance = (features - features[anchor]).square().mean(1)
+    target = features.detach() if detach else features
+    distance = (features - target[anchor]).square().mean(1)
     return (distance / (labels[:, None] == labels[None]).sum(1)).sum()
 
 
-def non_neutral_distance(features: Tensor, logits: Tensor, labels: Tensor, neutral: int) -> Tensor:
-    """PCDA Eq. (8): Eq. (7) ``over the classes C' without the neutral one``; features (B, D) -> ()."""
+def non_neutral_distance(
+    features: Tensor, logits: Tensor, labels: Tensor, neutral: int, *, detach: bool = False
+) -> Tensor:
+    """PCDA Eq. (8): Eq. (7) ``over the classes C' without the neutral one``.
+
+    features (B, D), logits (B, classes), labels (B,) -> (); a batch of neutral samples alone gives 0.
+    """
     chosen = labels != neutral
     features, logits, labels = features[chosen], logits[chosen], labels[chosen]
     if not len(labels):
         return features.sum()  # of nothing: 0, with a gradient
-    return anchor_distance(features, anchors(logits, labels), labels)
+    return anchor_distance(features, anchors(logits, labels), labels, detach=detach)
 
 
 def neutral_distance(features: Tensor) -> Tensor:
@@ -266,10 +273,8 @@ def neutral_distance(features: Tensor) -> Tensor:
 class NeutralAwareAnchorLoss(nn.Module):
     """PCDA Eq. (10): ``L_NeAA = L_non-neutral + L_neutral``; features (B, D), logits (B, classes), labels (B,) -> ().
 
-    ``neutral`` is the index of the neutral class. Computed in 32 bits; a class that is absent or has one sample adds 0.
-
-    # Paper unclear: whether a gradient flows into the anchor. By default it
-    # does, as printed; with ``detach`` the anchor stands and the others move.
+    ``neutral`` is the index of the neutral class; with ``detach`` anchors stand and the others move. Computed in 32
+    bits; a class that is absent or has one sample adds 0.
     """
 
     def __init__(self, neutral: int, *, detach: bool = False) -> None:
@@ -277,16 +282,9 @@ class NeutralAwareAnchorLoss(nn.Module):
         self.neutral, self.detach = neutral, detach
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        features, logits = features.float(), logits.detach()
-        chosen = labels == self.neutral
-        own, theirs = features[~chosen], labels[~chosen]
-        if self.detach and len(theirs):
-            anchor = anchors(logits[~chosen], theirs)
-            distance = (own - own.detach()[anchor]).square().mean(1)
-            non_neutral = (distance / (theirs[:, None] == theirs[None]).sum(1)).sum()
-        else:
-            non_neutral = non_neutral_distance(features, logits, labels, self.neutral)
-        return non_neutral + neutral_distance(features[chosen])
+        features = features.float()
+        others = non_neutral_distance(features, logits.detach(), labels, self.neutral, detach=self.detach)
+        return others + neutral_distance(features[labels == self.neutral])
 
 
 class PCDALoss(nn.Module):
