@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_fill_holes
 
 from fercore.errors import ParameterError
 from fercore.heads import PARTS, Accessories, Head, Person, hair, render, sample_accessories, sample_person
@@ -211,3 +212,32 @@ def test_nobody_has_bare_temples_under_a_fringe() -> None:
     )
     still = hair._hairline(replace(person, recede=0.0), angle, hair._Strands(None, 0.1, False, np.zeros(3)))
     assert np.array_equal(fringed, still) and (bare >= fringed).all() and bare.max() > fringed.max()
+
+
+def test_a_bald_head_keeps_a_wreath_from_ear_to_ear() -> None:
+    person = replace(sample_person(11), hair="bald", recede=0.0)
+    strands = hair._Strands(np.random.default_rng(0), 0.1, False, np.zeros(3))
+    angle, y = np.meshgrid(np.linspace(-np.pi, np.pi, 73), np.linspace(-9, 11, 81))
+    cover = hair._cover(person, angle, y, strands)
+    behind = np.abs(angle) > 2
+    assert not cover[np.abs(angle) < 1].any() and not cover[y > 8].any(), "brow and crown are bare"
+    assert (cover[behind & (y > 0) & (y < 2.5)] > 0.9).all(), "hair behind"
+    assert not cover[behind & (y < -6)].any(), "a bare neck"
+
+
+@pytest.mark.parametrize("style", ["bald", "crop"])
+def test_no_hole_shows_in_the_crown(style: str) -> None:
+    head = Head(replace(sample_person(11), hair=style), 0.5)
+    shown = render(head.mesh(), pitch=-45, size=160, field=30).parts > 0
+    assert shown.any() and np.array_equal(binary_fill_holes(shown), shown)
+
+
+def test_locks_stand_off_the_head_at_the_fringe_only() -> None:
+    c = canonical(0.5)
+    person = next(p for p in map(sample_person, range(99)) if p.hair == "short" and hair._strands(p, None).fringe)
+    _, locks = hair.grow_hair(c, person)[0][:2]
+    root, lift = c.rest[locks.roots], np.linalg.norm(locks.offsets, axis=1)
+    aside = (np.abs(np.arctan2(root[:, 0], root[:, 2])) > 1.3) & (root[:, 1] > 2) & (root[:, 1] < 6)
+    assert aside.sum() > 100 and np.median(lift[aside]) < 1.2  # cm
+    place = root + locks.offsets
+    assert ((np.abs(place[:, 0]) < 2) & (place[:, 2] > 7) & (place[:, 1] < 6)).any(), "some fall over the forehead"

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fercore.errors import ParameterError
-from fercore.heads.fields import Array, bump, polyline_distance, profile, smooth_max, smoothstep
+from fercore.heads.fields import Array, bump, closed, polyline_distance, profile, smooth_max, smoothstep
 
 POWER = 2.1  # of the super-ellipses
 MOUTH_Y, MOUTH_HALF = -6.8, 2.5
@@ -156,6 +156,7 @@ def _slit_grid(density: float) -> _Grid:
     a, b = below[:-1], index[1:]
     c, d = np.roll(a, -1, 1), np.roll(b, -1, 1)
     faces = np.stack([np.stack([a, b, d], -1), np.stack([a, d, c], -1)], 1).reshape(-1, 3)
+    faces = np.concatenate([faces, closed(index[0])])
     everyone = np.r_[np.arange(y.size), copied].astype(int)
     is_copy, rows = np.arange(len(everyone)) >= y.size, everyone // y.shape[1]
     return _Grid(

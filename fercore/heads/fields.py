@@ -91,6 +91,12 @@ def grid_faces(rows: int, columns: int, wrap: bool) -> Array:
     return faces
 
 
+def closed(ring: Array) -> Array:
+    """Triangles (F, 3) int32 that close the top of a tube: a fan over its first row of vertex ids."""
+    ring = np.asarray(ring)
+    return np.stack([ring[1:-1], ring[2:], np.full(len(ring) - 2, ring[0])], 1).astype(np.int32)
+
+
 @cache
 def sphere(around: int, rings: int) -> tuple[Array, Array]:
     """Unit sphere with its poles on the z axis: vertices (rings * around, 3) and triangles, both read-only."""

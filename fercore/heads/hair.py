@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fercore.heads.anatomy import Anatomy, back_depth, half_width
-from fercore.heads.fields import Array, grid_faces, ramp, smoothstep, sphere, value_noise
+from fercore.heads.fields import Array, closed, grid_faces, ramp, smoothstep, sphere, value_noise
 from fercore.heads.parts import Patch
 from fercore.heads.people import LONG_HAIR, SKIN, Person
 from fercore.heads.shapes import Strokes, curve, ribbons, tube, unit
@@ -85,6 +85,7 @@ def shade_roots(c: Anatomy, person: Person, colours: Array, headwear: str | None
     above = y - _hairline(person, angle, _strands(person, headwear))
     ragged = 0.55 * (value_noise(person.seed + 9, angle * 40 + 70, y * 1.5 + 20) - 0.5)
     cover = 0.6 * smoothstep(-0.55, 0.45, above + ragged) * smoothstep(1.7, 1.2, np.abs(angle))
+    cover = cover * _below_crown(person, angle, y)
     return colours * (1 - cover[:, None]) + cover[:, None] * np.array(person.hair_colour)
 
 
@@ -103,11 +104,18 @@ def _hairline(person: Person, angle: Array, strands: _Strands) -> Array:
         line = np.interp(a, knots, heights)
     recede = 0.0 if strands.fringe else person.recede  # nobody combs hair over the forehead from bare temples
     line = line + recede * (1.9 * smoothstep(0.08, 0.42, a) * smoothstep(1.05, 0.6, a) + 0.5 * (a < 1.0))
-    if hair == "bald":
-        wreath = np.interp(a, [0, 1.2, 1.5, 2.0, np.pi], [14, 12, 4.0, 3.5, 4.5])
-        sides = np.interp(a, [0, 1.40, 1.62, 1.95, 2.3, np.pi], [14, 14, -0.8, -3.4, -4.6, -4.6])
-        line = np.maximum(wreath, sides)
     return line
+
+
+def _below_crown(person: Person, angle: Array, y: Array) -> Array:
+    """Share of hair, 0..1, that a bald crown leaves at a height; what is left is a wreath from ear to ear."""
+    if person.hair != "bald":
+        return np.ones(np.broadcast_shapes(np.shape(angle), np.shape(y)))
+    a = np.abs(angle)
+    top = np.interp(a, [1.05, 1.25, 1.6, 2.2, np.pi], [0.6, 2.6, 4.4, 5.4, 5.6])
+    jag = 0.8 * (value_noise(person.seed + 5, angle * 9 + 30, y * 0.6 + 20) - 0.5)
+    jag = jag + 0.9 * (value_noise(person.seed + 6, angle * 40 + 30, y * 1.2 + 20) - 0.5)
+    return smoothstep(0.7, -1.3, y - top + jag) * smoothstep(1.05, 1.2, a)
 
 
 def _cover(person: Person, angle: Array, y: Array, strands: _Strands) -> Array:
@@ -118,7 +126,7 @@ def _cover(person: Person, angle: Array, y: Array, strands: _Strands) -> Array:
     blunt = strands.fringe or person.hair in ("crop", "afro", "curly")
     rise = 0.8 if person.hair == "crop" else 1.3 if blunt else 2.8
     rise = rise - (0 if blunt else 1.6) * smoothstep(0.6, 1.3, a)
-    return smoothstep(-0.15, rise, y - _hairline(person, angle, strands) - jag)
+    return smoothstep(-0.15, rise, y - _hairline(person, angle, strands) - jag) * _below_crown(person, angle, y)
 
 
 def _thickness(person: Person, strands: _Strands, angle: Array, y: Array, headwear: str | None) -> Array:
@@ -148,7 +156,7 @@ def _thickness(person: Person, strands: _Strands, angle: Array, y: Array, headwe
 def _shell(c: Anatomy, person: Person, strands: _Strands, headwear: str | None) -> tuple[Strokes, Array]:
     """Every second row of the grid, lifted by the hair or sunk under the skin; and its surface (rows, columns, 3)."""
     rows = c.index if person.hair in CURLED else c.index[::2]
-    roots, faces = rows.reshape(-1), grid_faces(*rows.shape, True)
+    roots, faces = rows.reshape(-1), np.concatenate([grid_faces(*rows.shape, True), closed(np.arange(rows.shape[1]))])
     x, y, z = c.rest[roots].T
     angle, seed = np.arctan2(x, z), person.seed
     cover = _cover(person, angle, y, strands)
@@ -156,7 +164,8 @@ def _shell(c: Anatomy, person: Person, strands: _Strands, headwear: str | None) 
     outward = unit(np.stack([x / 58, (y - 1) / 115, (z + 0.5) / 90], 1))
     offsets = outward * (thick * cover - 0.45 * (1 - cover))[:, None]
     surface = (c.rest[roots] + offsets).reshape(*rows.shape, 3)
-    rooted = smoothstep(-0.1, 0.30, cover)[:, None]
+    thin = person.hair == "bald"  # its edge is skin with fewer and fewer hairs
+    rooted = (smoothstep(0.72, 1.0, cover) if thin else smoothstep(-0.1, 0.30, cover))[:, None]
     variety = 0.85 + 0.3 * value_noise(seed + 4, angle * 5 + 9, y * 0.3 + 33)
     if person.hair in CURLED:
         variety *= 0.55 + 0.75 * value_noise(seed + 6, angle * 17 + 40, y * 2.1 + 40)
@@ -184,11 +193,12 @@ def _locks(
     reach = rng.uniform(2.2, 4.6, n) * (0.6 if curled else 1.0)
     hanging = np.zeros(n, bool)
     if strands.fringe:  # locks that fall over the forehead
-        line = _row_at(c, index, 6.8)
+        line, around = _row_at(c, index, 6.8), np.arctan2(c.rest[:, 0], c.rest[:, 2])
         hanging = (rng.random(n) < 0.75) & (np.abs(np.arctan2(*surface[line, column.astype(int)][:, [0, 2]].T)) < 0.85)
         start = np.where(hanging, _row_at(c, index, 9.0) + rng.integers(-2, 3, n), start)
         reach = np.where(hanging, rng.uniform(5.2, 7.0, n), reach)
-        surface = surface + (0.95 * smoothstep(7.6, 6.4, c.y[index]) * (c.y[index] > 2))[..., None] * unit(surface)
+        before = smoothstep(7.6, 6.4, c.y[index]) * (c.y[index] > 2) * smoothstep(1.15, 0.8, np.abs(around[index]))
+        surface = surface + 0.95 * before[..., None] * unit(surface)
     t = np.linspace(0, 1, 5)[None]
     spacing = np.linalg.norm(np.diff(surface, axis=0), axis=-1).mean(1).clip(0.05)
     depth = np.cumsum(np.r_[0, spacing])
