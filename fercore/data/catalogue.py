@@ -53,7 +53,8 @@ def _of_files(known: PictureSet, title: str) -> Entry:
     """A real set of files; the side of its pictures can be chosen, and what it has a choice of itself."""
     key, make, find = (partial(f, known) for f in (_files_key, _files_make, PictureSet.find_source))
     splits = tuple(split for split in known.published if split != "all")
-    return Entry(title, True, key, make, splits, ("size", *known.choices), known.how_to_get, find)
+    treated = () if known.code else ("treatment", "yunet")
+    return Entry(title, True, key, make, splits, ("size", *treated, *known.choices), known.how_to_get, find)
 
 
 def _twin_key(name: str, preset: str, **changes: Any) -> str:

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fercore import faces
 from fercore.data import prepared
 from fercore.errors import DataError
+from fercore.faces import Detector
 from fercore.progress import progress as bar
 from fercore.provenance import code_hash, file_hash
 
@@ -46,6 +48,20 @@ def draw(source: Path, table: pd.DataFrame, size: int) -> Iterator[np.ndarray]:
     boxes = table[list(BOX)].to_numpy(float) if BOX[0] in table else [None] * len(table)
     for file, box in zip(table["file"], boxes, strict=True):
         yield square(read_picture(source / file, source), size, box)
+
+
+def draw_found(
+    source: Path, table: pd.DataFrame, size: int, detector: Detector, found: list[bool], *, aligned: bool
+) -> Iterator[np.ndarray]:
+    """The same with the largest face that a detector finds, perhaps turned upright; without one as it was given out.
+
+    Whether one was found is added to ``found``, picture by picture.
+    """
+    for file in table["file"]:
+        pixels = read_picture(source / file, source)
+        face = faces.largest(detector(pixels))
+        found.append(face is not None)
+        yield square(pixels, size) if face is None else faces.cut(pixels, face, size, aligned=aligned)
 
 
 def look(source: Path, table: pd.DataFrame) -> list[str]:
@@ -127,17 +143,39 @@ class PictureSet(NamedTuple):
         return usual | dict(choices)
 
     def prepare(
-        self, target: Path, source: Path, *, size: int | None = None, progress: bool = True, **choices: Any
+        self,
+        target: Path,
+        source: Path,
+        *,
+        size: int | None = None,
+        treatment: str = "as distributed",
+        yunet: str = "",
+        progress: bool = True,
+        **choices: Any,
     ) -> None:
-        """Write the prepared form to ``target``; the first picture that can't be read is an error."""
-        size, listing = size or self.size, self.read(source, **choices)
+        """Write the prepared form to ``target``; the first picture that can't be read is an error.
+
+        treatment: what is done about faces (`fercore.faces.Treatment`); yunet: the detector's model file.
+        """
+        faces.check(treatment, yunet)
+        size, listing, found = size or self.size, self.read(source, **choices), []
         table = listing.table.reset_index(drop=True)
         with prepared.Writer(target, len(table), size) as out:
             pictures = self.draw(source, table, size)
+            if treatment != "as distributed":
+                detector = faces.detector(Path(yunet) if yunet else None)
+                pictures = draw_found(source, table, size, detector, found, aligned=treatment == "aligned")
             for row, picture in enumerate(bar(pictures, self.title, len(table), unit=" images", wanted=progress)):
                 out.images[row] = picture
             made = {"source": source.name, "size": size, **self.chosen(choices)}
             made |= {"crop": "box of the face" if BOX[0] in table else "middle square"} if not self.code else {}
+            if treatment != "as distributed":
+                made |= {"crop": f"face, {treatment}", "detector": Path(yunet).name if yunet else "cascades of OpenCV"}
+                table["face_found"] = found
+                missed = listed(
+                    "pictures without a face that was found, left as they are", table["file"][~np.array(found)]
+                )
+                listing.problems.extend([missed] if missed else [])
             counts = self.counts(table)
             out.finish(
                 table.drop(columns=["file", "texture", *BOX], errors="ignore"),
@@ -150,7 +188,15 @@ class PictureSet(NamedTuple):
                 counts=counts,
             )
 
-    def key(self, source: Path, *, size: int | None = None, **choices: Any) -> str:
+    def key(
+        self,
+        source: Path,
+        *,
+        size: int | None = None,
+        treatment: str = "as distributed",
+        yunet: str = "",
+        **choices: Any,
+    ) -> str:
         """What the prepared form depends on: names and sizes of files, labels, pose lists, choices, drawing code."""
         digest = hashlib.sha256()
         for path in files_under(source, self.endings):
@@ -158,6 +204,9 @@ class PictureSet(NamedTuple):
         labels = [*files_under(source, (".csv", ".txt")), *files_under(source.parent / "pose_lists", (".txt",))]
         words = [f"{name}={value}" for name, value in sorted(self.chosen(choices).items())]
         drawn = [code_hash(self.code)] if self.code else []
+        if treatment != "as distributed":
+            faces.check(treatment, yunet)
+            drawn += [treatment, file_hash(Path(yunet).expanduser()) if yunet else "", code_hash(["fercore.faces"])]
         return " ".join([str(size or self.size), *words, digest.hexdigest(), *map(file_hash, labels), *drawn])
 
 
@@ -176,7 +225,7 @@ def read_picture(path: Path, root: Path | None = None) -> np.ndarray:
                 raise DataError(
                     f"{path} has {picture.width} x {picture.height} pixels: too many.", do="make it smaller"
                 )
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))  # a telephone turns by a note
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         why = f"none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{path} is no readable picture: {why}", do="restore it from the published files") from error
