@@ -172,6 +172,43 @@ def train(
     say(str(record.folder))
 
 
+@app.command()
+def predict(
+    paths: Annotated[list[str], typer.Argument(help="pictures, videos, folders; a number is a camera")],
+    model: Annotated[
+        Path | None, typer.Option(help="folder of a record with its weights; default: the newest in _runs/records")
+    ] = None,
+    table: Annotated[Path, typer.Option(help="csv to write, a row a face and frame")] = Path("predictions.csv"),
+    overlay: Annotated[Path | None, typer.Option(help="folder for pictures with squares and answers")] = None,
+    attention: Annotated[bool, typer.Option(help="lay the map of what the network attends to over the faces")] = False,
+    yunet: Annotated[Path | None, typer.Option(help="model file of OpenCV's YuNet; default: its cascades")] = None,
+    aligned: Annotated[bool, typer.Option(help="turn faces upright by the five points that YuNet gives")] = False,
+    whole: Annotated[bool, typer.Option(help="each picture is a face already: search nothing")] = False,
+    every: Annotated[int, typer.Option(help="of videos every so many-th frame")] = 1,
+) -> None:
+    """Expressions in your own pictures: who is found, the probability of each class, pose where it is known."""
+    from fercore import predict as own
+
+    if attention and overlay is None:
+        raise ParameterError("--attention is drawn over the faces.", do="name a folder for the pictures by --overlay")
+    folder = model or own.newest()
+    predictor = own.Predictor(folder, yunet=yunet, aligned=aligned, whole=whole, maps=attention)
+    say(f"Model {folder}\n  {predictor.trained_on}")
+    counts = own.Counts()
+    for frame, found in own.write(predictor, own.frames(paths, every), table, overlay):
+        counts = counts.and_one(frame, found)
+        if frame.number % 100 == 0:
+            answers = ", ".join(f"{seen.expression} {100 * seen.probabilities.max():.0f} %" for seen in found)
+            where = frame.source + (f", frame {frame.number}" if frame.number else "")
+            say(f"{where}: {answers or frame.problem or 'no face found'}")
+    say(
+        f"{counts.faces} faces in {counts.frames} frames; {counts.empty} without a face, {counts.unread} unreadable"
+        f"\nTable: {table}" + (f"\nPictures: {overlay}" if overlay else "")
+    )
+    if counts.unread:
+        raise typer.Exit(1)
+
+
 def _field(text: str) -> tuple[str, Any]:
     """``FIELD=VALUE`` of ``--set``; a value that is no YAML stays text, and the recipe says what it should be."""
     import yaml

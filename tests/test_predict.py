@@ -1,0 +1,274 @@
+"""Expressions in one's own pictures: files, folders, videos, pixels; what comes out, and what is wrong in words."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from test_faces import photograph
+from tiny import CLASSES, Command, manifest, write_prepared
+
+from fercore import experiments, faces, predict, train
+from fercore.data import catalogue
+from fercore.data.prepared import open_prepared
+from fercore.errors import DataError, FercoreError, ParameterError
+from fercore.papers import lan
+from fercore.predict import Frame, Predictor, Seen
+
+SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "epochs": 1, "backbone_epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small LAN with its weights, trained on striped pictures under the KDEF twin's name."""
+    root = tmp_path_factory.mktemp("own")
+
+    def make(target: Path, preset: str) -> None:
+        table = manifest(12)
+        fold = table["subject"].str[1:].astype(int) % 4
+        table["split"] = np.where(fold == 0, "test", np.where(fold == 1, "validation", "train"))
+        write_prepared(target, table)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FERCORE_PREPARED", str(root / "prepared"))
+        patch.setitem(catalogue.DATASETS, "kdef-twin", catalogue.Entry("stripes", False, lambda _: "stripes", make))
+        return experiments.run(lan.recipe("smoke", **SMALL), root / "records").folder
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return Command(monkeypatch, capsys)
+
+
+def save(path: Path, image: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def film(path: Path, images: list[np.ndarray]) -> Path:
+    out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, images[0].shape[1::-1])
+    for image in images:
+        out.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    out.release()
+    return path
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+WALL = np.full((120, 160, 3), 110, np.uint8)
+
+# --- faces of a picture --------------------------------------------------------------------------------
+
+
+def test_two_people_are_two_answers_with_class_names(trained: Path) -> None:
+    image = np.concatenate([photograph(715).image, photograph(716).image], 1)
+    found = Predictor(trained).faces(image)
+    assert len(found) >= 2
+    for seen in found:
+        assert seen.probabilities.shape == (3,) and seen.probabilities.sum() == pytest.approx(1, abs=1e-5)
+        assert seen.expression == CLASSES[int(seen.probabilities.argmax())]
+        assert seen.pose is None and seen.map is None
+
+
+def test_a_whole_picture_gives_what_the_training_code_gives(trained: Path, tmp_path: Path) -> None:
+    prepared = open_prepared(write_prepared(tmp_path / "data"))
+    record, network = predict.load(trained)
+    recipe, some = lan.recipe("smoke", **SMALL), np.arange(9)
+    expected = train.predict(network, train.to_predict(recipe, prepared, some, "cpu"), recipe.mirror)
+    predictor = Predictor(trained, whole=True)
+    own = [predictor.faces(np.asarray(prepared.images[row]))[0].probabilities for row in some]
+    assert np.allclose(own, expected, atol=1e-5) and record.classes == list(CLASSES)
+
+
+def test_a_network_of_grey_pictures_is_shown_grey(trained: Path) -> None:
+    predictor = Predictor(trained, whole=True)
+    image = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    grey = np.repeat(np.asarray(Image.fromarray(image).convert("L"))[..., None], 3, 2)
+    coloured = [predictor.faces(one)[0].probabilities for one in (image, grey)]
+    assert not np.allclose(*coloured, atol=1e-3)
+    predictor.record.data.made["parameters"] = {"grey": True}
+    seen = [predictor.faces(one)[0].probabilities for one in (image, grey)]
+    assert np.allclose(*seen, atol=2e-2)
+
+
+def test_maps_lie_over_the_faces(trained: Path) -> None:
+    (seen,) = Predictor(trained, whole=True, maps=True).faces(photograph(715).image)
+    assert seen.map.ndim == 2 and np.isfinite(seen.map).all()
+    plain, tinted = (
+        np.asarray(predict.draw(photograph(715).image, [one])).astype(int) for one in (seen._replace(map=None), seen)
+    )
+    changed = np.abs(tinted - plain).sum(2) > 20
+    assert changed.any() and not changed.all()
+
+
+def test_five_points_bring_the_pose(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor, face = Predictor(trained), faces.Face((10, 10, 50), 0.9, "", 60 * faces.TEMPLATE + 5)
+    monkeypatch.setattr(predictor, "detector", lambda image: [face])
+    (seen,) = predictor.faces(WALL)
+    assert seen.pose == pytest.approx((0, 0, 0), abs=12)
+    row = predict.row(Frame("a.jpg", 0, 0, WALL), 0, seen, CLASSES)
+    assert set(row) <= set(predict.columns(CLASSES)) and row["yaw"] == round(seen.pose[0], 1)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 4), "u1")]
+)
+def test_pixels_of_another_form_are_named(trained: Path, image: np.ndarray) -> None:
+    with pytest.raises(DataError, match="red, green, blue"):
+        Predictor(trained).faces(image)
+
+
+# --- checkpoints ---------------------------------------------------------------------------------------
+
+
+def test_it_says_what_it_was_trained_on(trained: Path) -> None:
+    assert "never seen a photograph" in Predictor(trained).trained_on
+    predictor = Predictor(trained / "model.safetensors")
+    predictor.record.data.real = True
+    assert "other photographs" in predictor.trained_on and "lan trained on Stripes" in predictor.trained_on
+
+
+def test_a_record_without_weights_says_how_to_train_them(trained: Path, tmp_path: Path) -> None:
+    for name in ("record.json", "arrays.npz"):
+        (tmp_path / trained.name).mkdir(exist_ok=True)
+        (tmp_path / trained.name / name).write_bytes((trained / name).read_bytes())
+    with pytest.raises(ParameterError, match=r"without its weights.*\n.*fercore train lan --preset smoke"):
+        Predictor(tmp_path / trained.name)
+    (tmp_path / trained.name / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(FercoreError, match="does not fit its record"):
+        Predictor(tmp_path / trained.name)
+
+
+def test_the_newest_network_is_taken(trained: Path, tmp_path: Path) -> None:
+    assert predict.newest(trained.parent) == trained
+    with pytest.raises(ParameterError, match=r"No trained network.*\n.*fercore train"):
+        predict.newest(tmp_path)
+
+
+def test_upright_faces_need_a_detector_of_points(trained: Path) -> None:
+    with pytest.raises(ParameterError, match=r"five points.*\n.*YuNet"):
+        Predictor(trained, aligned=True)
+
+
+# --- sources -------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_walked_and_what_is_broken_is_told(tmp_path: Path) -> None:
+    save(tmp_path / "b" / "one.png", WALL)
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("no picture")
+    film(tmp_path / "c.avi", [WALL, WALL, WALL])
+    os.symlink("/etc/passwd", tmp_path / "link.png")
+    seen = list(predict.frames([tmp_path]))
+    assert [(Path(f.source).name, f.number, f.image is None) for f in seen] == [
+        ("a.jpg", 0, True), ("c.avi", 0, False), ("c.avi", 1, False), ("c.avi", 2, False), ("one.png", 0, False),
+    ]  # fmt: skip
+    assert "a.jpg is no readable picture" in seen[0].problem and seen[2].seconds == pytest.approx(0.1)
+
+
+def test_every_nth_frame(tmp_path: Path) -> None:
+    path = film(tmp_path / "c.avi", [WALL + 20 * k for k in range(7)])
+    seen = list(predict.frames([path], every=3))
+    assert [frame.number for frame in seen] == [0, 3, 6]
+    assert [frame.image.mean() - 110 for frame in seen] == pytest.approx([0, 60, 120], abs=4)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "There is no"),
+        (lambda path: path.mkdir(), "no picture and no video"),
+    ],
+)
+def test_a_path_with_nothing_is_an_error(tmp_path: Path, make: Any, words: str) -> None:
+    make(tmp_path / "here")
+    with pytest.raises(DataError, match=words):
+        list(predict.frames([tmp_path / "here"]))
+    with pytest.raises(ParameterError, match="whole number"):
+        list(predict.frames([tmp_path], every=0))
+
+
+def test_a_video_that_is_none_and_a_camera_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "c.mp4").write_bytes(b"no film at all")
+    (one,) = predict.frames([tmp_path / "c.mp4"])
+    (two,) = predict.frames(["77"])
+    assert one.image is None and two.image is None and "camera 77" in two.problem
+
+
+# --- the table and the command -------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_row_a_face_and_frame(trained: Path, tmp_path: Path, command: Command) -> None:
+    pictures = tmp_path / "pictures"
+    save(pictures / "people.png", np.concatenate([photograph(715).image, photograph(716).image], 1))
+    save(pictures / "wall.png", WALL)
+    save(pictures / "deeper" / "wall.png", WALL)
+    words = ("predict", pictures, "--model", trained, "--overlay", tmp_path / "drawn", "--attention")
+    lines = command.good(*words, "--table", tmp_path / "out" / "found.csv")
+    table = rows(tmp_path / "out" / "found.csv")
+    people = [row for row in table if row["source"].endswith("people.png")]
+    assert len(people) >= 2 and {row["face"] for row in people} == {str(k) for k in range(len(people))}
+    for row in people:
+        shares = [float(row[f"p_{name}"]) for name in CLASSES]
+        assert sum(shares) == pytest.approx(1, abs=1e-3) and row["expression"] == CLASSES[int(np.argmax(shares))]
+        assert row["trained_on"] == "kdef-twin" and not row["problem"]
+    assert [row["problem"] for row in table if "wall" in row["source"]] == ["no face found"] * 2
+    drawn = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    assert drawn == ["people.png", "wall-2.png", "wall.png"]
+    assert any("never seen a photograph" in line for line in lines) and "2 without a face" in "".join(lines)
+
+
+def test_unreadable_pictures_are_rows_and_the_status_says_so(trained: Path, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 broken")
+    save(tmp_path / "wall.png", WALL)
+    assert command.status("predict", tmp_path / "broken.jpg", tmp_path / "wall.png", "--model", trained) == 1
+    first, second = rows(tmp_path / "predictions.csv")
+    assert "broken.jpg" in first["problem"] and second["problem"] == "no face found"
+    assert "--overlay" in command.bad("predict", tmp_path / "wall.png", "--model", trained, "--attention")
+
+
+def test_an_interrupted_run_leaves_its_rows(trained: Path, tmp_path: Path) -> None:
+    def camera() -> Any:
+        yield Frame("camera 0", 0, 0.0, WALL)
+        raise KeyboardInterrupt
+
+    table = tmp_path / "found.csv"
+    with pytest.raises(KeyboardInterrupt):
+        list(predict.write(Predictor(trained), camera(), table))
+    assert [row["source"] for row in rows(table)] == ["camera 0"] and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_long_video_is_read_frame_by_frame(trained: Path, tmp_path: Path) -> None:
+    taken = []
+
+    def endless() -> Any:
+        for number in range(50):
+            taken.append(number)
+            yield Frame("film", number, 0.0, WALL)
+
+    out = predict.write(Predictor(trained), endless(), tmp_path / "found.csv")
+    for number, (frame, found) in enumerate(out):
+        assert taken[-1] == frame.number == number and found == [], "no frame is read ahead"
+
+
+def test_counts_add_up() -> None:
+    seen = Seen(faces.Face((0, 0, 1), 1.0), "fear", np.ones(1))
+    counts = predict.Counts()
+    for frame, found in (
+        (Frame("a", 0, 0, WALL), [seen, seen]),
+        (Frame("b", 0, 0, WALL), []),
+        (Frame("c", 0, 0, None), []),
+    ):
+        counts = counts.and_one(frame, found)
+    assert counts == (3, 2, 1, 1)
