@@ -26,6 +26,7 @@ DATA = {
     "data/ferplus": ["ferplus"],
     "lan/training": ["kdef-twin"],
     "lan/ablations": ["kdef-twin"],
+    "use/photo": ["kdef-twin"],
 }
 # Sets that nobody can ship: part of the graph where FERCORE_DATA holds them.
 REAL = {"ferplus": ["ferplus", "FERPlus", "ferplus.tar.gz"]}
