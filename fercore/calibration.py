@@ -14,7 +14,7 @@ import pandas as pd
 
 from fercore import published, records
 from fercore.data import twin_designs
-from fercore.data.twin_rows import at_hardness
+from fercore.data.twin_rows import HARDEST, at_hardness
 from fercore.records import Record
 
 TARGETS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
@@ -64,7 +64,7 @@ def band(twin: str) -> tuple[float, float]:
 def hardness_of(parameters: dict[str, Any]) -> float:
     """The hardness that a twin's parameters stand for; NaN where they are no such setting."""
     hardness = parameters["jitter"] / at_hardness(1)["jitter"]
-    expected = at_hardness(min(hardness, 1.0))
+    expected = at_hardness(min(hardness, HARDEST))
     same = all(math.isclose(parameters[name], value, abs_tol=1e-3) for name, value in expected.items())
     return round(hardness, 3) if same else math.nan
 

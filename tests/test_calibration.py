@@ -23,7 +23,7 @@ def test_targets_are_those_that_the_papers_print() -> None:
     assert calibration.band("ferplus-twin") == (83.52 - calibration.AROUND, 83.52 + calibration.AROUND)
 
 
-@pytest.mark.parametrize("hardness", [0.0, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("hardness", [0.0, 0.2, 0.5, 1.0, 2.0])
 def test_hardness_is_read_back(hardness: float) -> None:
     twin = twin_designs.parameters("kdef-twin", "smoke", **at_hardness(hardness))
     assert calibration.hardness_of(twin.model_dump()) == pytest.approx(hardness, abs=1e-3)

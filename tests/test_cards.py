@@ -49,7 +49,7 @@ def test_hardness_is_one_number_for_three_parameters() -> None:
     default = Twin(name="kdef-twin", people=2)
     assert at_hardness(0.5) == {"jitter": default.jitter, "drop": default.drop, "stray": default.stray}
     assert set(at_hardness(0).values()) == {0}
-    for hardness in (-0.1, 1.1, float("nan")):
+    for hardness in (-0.1, 2.1, float("nan")):
         with pytest.raises(ParameterError, match="hardness"):
             at_hardness(hardness)
 

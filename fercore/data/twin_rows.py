@@ -68,14 +68,19 @@ class Twin(BaseModel):
         return values
 
 
+HARDEST = 2.0
+"""Of `at_hardness`. Beyond it, faces show more of no class than of their own."""
+
+
 def at_hardness(hardness: float) -> dict[str, float]:
-    """How much faces vary at a hardness of 0 to 1: the one number by which a twin is calibrated.
+    """How much faces vary at a hardness of 0 to 2: the one number by which a twin is calibrated.
 
     At 0 every unit has its place in the range of the variant; at 1 strengths vary by 24 %, a tenth of the units is
-    left out, and one or two units of no class reach .3. Raises ParameterError for a number outside 0..1.
+    left out, and one or two units of no class reach .3; at 2 all that is doubled. Raises ParameterError for a number
+    outside.
     """
-    if not 0 <= hardness <= 1:
-        raise ParameterError(f"hardness {hardness!r} of a twin", do="give 0..1")
+    if not 0 <= hardness <= HARDEST:
+        raise ParameterError(f"hardness {hardness!r} of a twin", do=f"give 0..{HARDEST:g}")
     return {"jitter": round(0.24 * hardness, 4), "drop": round(0.10 * hardness, 4), "stray": round(0.30 * hardness, 4)}
 
 
