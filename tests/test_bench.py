@@ -14,6 +14,7 @@ TINY = {
     "bench_data": {"people": 2, "size": 32},
     "bench_guidance": {"counts": (96,), "extracted": 64},
     "bench_heads": {"sizes": (32,), "repeats": 2, "views": 2},
+    "bench_sets": {"rafdb_images": 30, "affectnet_rows": 200, "real": False},
     "bench_train": {"images": 64, "turns": 1},
 }
 

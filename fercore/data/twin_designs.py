@@ -191,6 +191,7 @@ DESIGNS: dict[str, Design] = {
         (*WILD, "Raters are ten draws from one table of what is taken for what: no rater has a character."),
         "For the official split of FERPlus {cite}`barsoum2016ferplus` and its pose subsets, which LAN and PCDA "
         "report, and for what a twin says of the real set, which is at hand.",
+        calibrated(0.1, "what LAN prints for ResNet-18 on FERPlus"),
     ),
     "affectnet-twin": Design(
         "AffectNet twin: eight expressions, unbalanced training, balanced validation, noisy labels",
