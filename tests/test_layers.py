@@ -14,7 +14,7 @@ from fercore.provenance import imported_modules
 
 ORDER = (
     *("errors", "paths", "provenance", "progress"),
-    *("recipe", "clustering", "layers", "losses", "backbones", "heads", "data", "weights"),
+    *("recipe", "clustering", "layers", "losses", "backbones", "heads", "faces", "data", "weights"),
     *("papers", "train", "evaluate", "verification"),
     *(
         "records",
@@ -30,7 +30,7 @@ ORDER = (
         "reality",
     ),
     *("experiments", "unchanged", "ablations", "claims", "compare", "blind"),
-    *("execute", "made", "notebook", "predict", "costs", "pages", "cards", "book", "cli"),
+    *("execute", "made", "notebook", "predict", "figures_photo", "costs", "pages", "cards", "book", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""
 HEAVY = {"matplotlib", "seaborn", "IPython", "papermill", "nbformat", "jupyter_client", "typer", "snakemake"}
