@@ -36,6 +36,7 @@ ALLOWED = {
     r"95 % ((bootstrap )?intervals?)": "the level at which every interval is given",
     r"about 12 %( and|,) lopsided by 10 %": "settings of a twin: jitter of expressions",
     r"units of up to 0\.15": "a setting of a twin: the strength of stray units",
+    r"five points": "the places that a detector marks on a face",
     r"68 points": "the landmarks of the iBUG mark-up",
     r"nothing can be printed as 97\.00": "an example of what no count of 29 gives",
 }
