@@ -176,7 +176,10 @@ def train(
 def predict(
     paths: Annotated[list[str], typer.Argument(help="pictures, videos, folders; a number is a camera")],
     model: Annotated[
-        Path | None, typer.Option(help="folder of a record with its weights; default: the newest in _runs/records")
+        Path | None,
+        typer.Option(
+            help="folder of a record with its weights; default: largest preset, real data, newest in _runs/records"
+        ),
     ] = None,
     table: Annotated[Path, typer.Option(help="csv to write, a row a face and frame")] = Path("predictions.csv"),
     overlay: Annotated[Path | None, typer.Option(help="folder for pictures with squares and answers")] = None,

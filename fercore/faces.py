@@ -52,8 +52,6 @@ class Face(NamedTuple):
 class Detector(Protocol):
     """Finds the faces of a picture (H, W, 3) uint8, RGB; the surest first."""
 
-    gives_points: bool
-
     def __call__(self, image: np.ndarray) -> list[Face]: ...
 
 
@@ -73,7 +71,6 @@ class Cascades:
     one of a profile is larger.
     """
 
-    gives_points = False
     _VIEWS = (("ahead", "frontalface_default", 1.0), ("left", "profileface", 0.88), ("right", "profileface", 0.88))
 
     def __init__(self, neighbours: int = 3, step: float = 1.1) -> None:
@@ -105,16 +102,12 @@ class YuNet:
     Source: Wu et al., "YuNet: A Tiny Millisecond-level Face Detector" (2023).
     """
 
-    gives_points = True
-
     def __init__(self, model: Path, least: float = 0.7) -> None:
-        model = Path(model).expanduser()
-        if not model.is_file():
-            raise ParameterError(f"There is no model file {model}.", do=NAME_YUNET)
+        model = _model_file(model)
         try:
             self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), least)
         except cv2.error as error:
-            what = f"{model} is no network that OpenCV can read: {_first_line(error)}"
+            what = f"{model} is no network that OpenCV can read: {str(error).strip().splitlines()[0]}"
             raise FercoreError(what, do=NAME_YUNET) from error
 
     def __call__(self, image: np.ndarray) -> list[Face]:
@@ -157,8 +150,12 @@ def overlap(one: tuple[float, float, float], two: tuple[float, float, float]) ->
     return shared / (one[2] ** 2 + two[2] ** 2 - shared)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _model_file(path: Path | str) -> Path:
+    """The file, or an error that says which it should be."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ParameterError(f"There is no model file {path}.", do=NAME_YUNET)
+    return path
 
 
 # --- geometry ------------------------------------------------------------------------------------------
@@ -218,12 +215,14 @@ def cut(image: np.ndarray, face: Face, size: int, *, aligned: bool = False) -> n
     return np.asarray(Image.fromarray(drawn).reduce(times)) if times > 1 else drawn
 
 
-def check(treatment: str, yunet: Path | None) -> None:
+def check(treatment: str, yunet: Path | str | None) -> None:
     """Raise ParameterError for an unknown treatment of pictures, or for one that lacks what it needs."""
     if treatment not in TREATMENTS:
         raise ParameterError(unknown("treatment of faces", treatment, TREATMENTS))
     if treatment == "aligned" and not yunet:
-        raise ParameterError("Aligned faces need five points.", do=NAME_YUNET)
+        raise ParameterError("To turn faces upright, their five points must be known.", do=NAME_YUNET)
+    if yunet:
+        _model_file(yunet)
 
 
 def largest(found: Sequence[Face]) -> Face | None:

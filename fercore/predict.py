@@ -28,6 +28,7 @@ from fercore.errors import DataError, FercoreError, ParameterError
 from fercore.experiments import paper
 from fercore.faces import Face
 from fercore.paths import records_root
+from fercore.recipe import PRESETS
 from fercore.records import Record
 from fercore.train import load_weights
 
@@ -75,10 +76,11 @@ class Predictor:
         self.record, self.network = load(Path(checkpoint))
         self.classes, self.device, self.whole, self.maps = tuple(self.record.classes), device, whole, maps
         self.network = self.network.to(device).eval()
-        if aligned and not yunet:
-            raise ParameterError("To turn faces upright, their five points must be known.", do=faces.NAME_YUNET)
+        faces.check("aligned" if aligned else "detected", yunet)
         self.detector, self.aligned = faces.detector(Path(yunet) if yunet else None), aligned
         self._module = paper(self.record.recipe["paper"])
+        if maps and not hasattr(self._module, "maps"):
+            raise ParameterError(f"{self.record.recipe['paper']} has no map to draw.", do="leave out the map")
 
     @property
     def trained_on(self) -> str:
@@ -127,8 +129,6 @@ class Predictor:
         return bool(data.made.get("parameters", {}).get("grey", data.name == "ferplus"))
 
     def _drawn(self, batch: torch.Tensor) -> Iterable[np.ndarray | None]:
-        if not hasattr(self._module, "maps"):
-            raise ParameterError(f"{self.record.recipe['paper']} has no map to draw.", do="leave out the map")
         maps = self._module.maps(self.network, batch)
         return maps[next(name for name in MAPS if name in maps)].float().cpu().numpy()
 
@@ -165,13 +165,13 @@ def load(folder: Path) -> tuple[Record, torch.nn.Module]:
 
 
 def newest(root: Path | None = None) -> Path:
-    """The record with weights that was trained last, of those on real data if there is one."""
+    """The record with weights of the largest preset, of these one on real data if there is one, of these the last."""
     found = [r for r in records.find(root or records_root()) if (r.folder / "model.safetensors").is_file()]
     found = [record for record in found if record.recipe["paper"] != FACES]
     if not found:
         do = "train one first, such as: fercore train lan --preset quick --dataset ferplus"
         raise ParameterError(f"No trained network lies in {root or records_root()}.", do=do)
-    return max(found, key=lambda record: (record.data.real, record.started)).folder
+    return max(found, key=lambda r: (PRESETS.index(r.recipe["preset"]), r.data.real, r.started)).folder
 
 
 # --- sources -------------------------------------------------------------------------------------------
@@ -278,10 +278,12 @@ def write(
 ) -> Iterator[tuple[Frame, list[Seen]]]:
     """Answers frame by frame, a row a face written to ``table`` as they come, and pictures to ``overlay``.
 
-    Written aside and renamed at the end, an interrupted run's, too. Memory holds one frame.
+    Written aside and renamed at the end, an interrupted run's, too; one that answered nothing leaves an older table as
+    it is. Memory holds one frame.
     """
     table.parent.mkdir(parents=True, exist_ok=True)
     aside, taken = table.with_suffix(f".{os.getpid()}.partial"), set()
+    answered = False
     classes, always = predictor.classes, {"trained_on": predictor.record.data.name}
     try:
         with aside.open("w", newline="") as lines:
@@ -294,10 +296,12 @@ def write(
                 lines.flush()
                 if overlay is not None and frame.image is not None:
                     _save(draw(frame.image, found), overlay / _free_name(frame, taken))
+                answered = True
                 yield frame, found
     finally:
-        if aside.exists():
+        if answered:
             os.replace(aside, table)
+        aside.unlink(missing_ok=True)
 
 
 def draw(image: np.ndarray, found: Sequence[Seen]) -> Image.Image:

@@ -109,7 +109,7 @@ def test_yunet_gives_points_squares_and_pose(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Network(five(seen)))
     detector = faces.detector(model)
     (face,) = detector(np.repeat(np.repeat(seen.image, 4, 0), 4, 1))
-    assert np.allclose(face.points / 4, five(seen), atol=1e-3) and detector.gives_points
+    assert np.allclose(face.points / 4, five(seen), atol=1e-3)
     assert faces.overlap(tuple(v / 4 for v in face.square), truth(30)) > 0.6
     assert faces.pose_of(face.points) == pytest.approx((30, 0, 15), abs=8)
     assert detector(np.zeros((50, 50, 3), np.uint8)) == []
@@ -222,4 +222,4 @@ def test_an_impossible_treatment_is_named(
     assert "no treatment of faces 'detectd'" in line and "did you mean 'detected'" in line
     assert "five points" in command.bad("data", "prepare", "kdef", "--set", "treatment=aligned")
     missing = command.bad("data", "prepare", "kdef", "--set", "treatment=aligned", "--set", "yunet=none.onnx")
-    assert "none.onnx" in missing
+    assert "no model file none.onnx" in missing and "YuNet" in missing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -14,7 +15,7 @@ from PIL import Image
 from test_faces import photograph
 from tiny import CLASSES, Command, manifest, write_prepared
 
-from fercore import experiments, faces, predict, train
+from fercore import experiments, faces, predict, records, train
 from fercore.data import catalogue
 from fercore.data.prepared import open_prepared
 from fercore.errors import DataError, FercoreError, ParameterError
@@ -154,6 +155,27 @@ def test_the_newest_network_is_taken(trained: Path, tmp_path: Path) -> None:
     assert predict.newest(trained.parent) == trained
     with pytest.raises(ParameterError, match=r"No trained network.*\n.*fercore train"):
         predict.newest(tmp_path)
+
+
+def test_a_larger_preset_comes_before_a_later_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(preset: str, real: bool, started: str) -> SimpleNamespace:
+        folder = tmp_path / f"{preset}-{real}-{started}"
+        folder.mkdir()
+        (folder / "model.safetensors").touch()
+        recipe = {"preset": preset, "paper": "lan"}
+        return SimpleNamespace(folder=folder, recipe=recipe, data=SimpleNamespace(real=real), started=started)
+
+    found = [run("smoke", True, "9"), run("quick", False, "8"), run("quick", True, "1"), run("quick", True, "2")]
+    monkeypatch.setattr(records, "find", lambda root: found)
+    assert predict.newest() == found[3].folder
+
+
+def test_a_run_without_an_answer_leaves_the_older_table(trained: Path, tmp_path: Path) -> None:
+    table = tmp_path / "found.csv"
+    table.write_text("older")
+    with pytest.raises(DataError):
+        list(predict.write(Predictor(trained), predict.frames([tmp_path / "nothing"]), table))
+    assert table.read_text() == "older" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_upright_faces_need_a_detector_of_points(trained: Path) -> None:

@@ -69,7 +69,7 @@ class Twin(BaseModel):
 
 
 HARDEST = 2.0
-"""Of `at_hardness`. Beyond it, faces show more of no class than of their own."""
+"""End of the scale of `at_hardness`."""
 
 
 def at_hardness(hardness: float) -> dict[str, float]:
