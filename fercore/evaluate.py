@@ -119,11 +119,14 @@ def cost(network: nn.Module, size: int) -> Cost:
 
 @torch.no_grad()
 def frames_per_second(network: nn.Module, size: int, *, batch: int = 16, repeats: int = 5) -> float:
-    """Images that the network answers in a second on its device: median of ``repeats`` batches after a first one."""
+    """Images that the network answers in a second on its device: median of ``repeats`` batches after a first one.
+
+    What it answers is the first thing that it returns.
+    """
     images, seconds = _images(network, batch, size), []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        network.eval()(images).logits.cpu()  # waits for a GPU
+        network.eval()(images)[0].cpu()  # waits for a GPU
         seconds.append(time.perf_counter() - start)
     return float(batch / np.median(seconds[1:]))
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,16 +31,19 @@ from accelerate.utils import set_seed
 from filelock import FileLock
 from torch import nn
 
-from fercore import evaluate, provenance, records, verification, weights
+from fercore import evaluate, landmarks, provenance, records, verification, weights
 from fercore.data import catalogue, protocols
 from fercore.data.prepared import Prepared
 from fercore.errors import ParameterError, RecordError
 from fercore.paths import records_root
 from fercore.recipe import Recipe, unknown
-from fercore.train import fit, load_weights, predict, save_weights, to_predict
+from fercore.train import accuracy, fit, load_weights, predict, save_weights, to_predict
 
-IDENTITY = "identity"
-"""What a recipe's ``start`` says to ask for our own network that tells people apart (`fercore.papers.arcface`)."""
+NONE: Mapping[str, Any] = MappingProxyType({})
+PRETRAINED = {"identity": "arcface", "landmarks": "landmarks"}
+"""Names that a recipe can say in place of a file of weights: our own pre-training, a module of ``fercore.papers``."""
+STARTS = {"start": "backbone", "landmark_weights": "landmark"}
+"""Parameters that name such weights, and the part of the network that they fill."""
 MOST_PANS = 20
 """A set with more different pans was not taken by cameras at fixed places: each of its pans would be a subset."""
 SHOWN = 70
@@ -86,43 +89,53 @@ def is_stale(name: str, paper: str, code: str) -> bool:
     return code != now and (name, now) not in records.proven()
 
 
-def run_key(recipe: Recipe, data: Prepared, *further: Prepared, start: Start | None = None) -> str:
+def run_key(recipe: Recipe, data: Prepared, *further: Prepared, starts: Mapping[str, Start] = NONE) -> str:
     """What makes a run the same run: recipe, data sets, first weights, code; 10 hexadecimal digits."""
-    hashes = [*(other.hash for other in further), *([start.hash] if start else [])]
+    hashes = [other.hash for other in further] + [start.hash for start in starts.values()]
     text = " ".join([recipe.key(), data.hash, *hashes, code_of(recipe.paper)])
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 class Start(NamedTuple):
-    """Weights that the first network of a run starts from: a file, the hash of its content, how pictures must look."""
+    """Weights that a part of a network starts from: a file, the hash of its content, whether we trained it."""
 
     file: Path
     hash: str
-    convention: weights.Convention
+    ours: bool
 
 
-def start_of(recipe: Recipe, root: Path) -> Start | None:
-    """What ``recipe.start`` names; our own face network is trained when it has not been. None for random weights."""
-    if not recipe.start:
-        return None
-    if recipe.start != IDENTITY:
-        file = Path(recipe.start).expanduser()
-        if not file.is_file():
-            what = f"parameter 'start' = {recipe.start!r} is no file of weights."
-            raise ParameterError(what, do=f"name one, or {IDENTITY}, or leave it empty")
-        return Start(file, provenance.file_hash(file)[:16], weights.convention_of(file))
-    same = {name: getattr(recipe, name) for name in ("image_size", "width", "stem", "last_stride")}
-    record = run(paper("arcface").recipe(recipe.preset, **same), root)
-    return Start(record.folder / "model.safetensors", record.weights["final"].hash, weights.OURS)
+def starts_of(recipe: Recipe, root: Path) -> dict[str, Start]:
+    """What a recipe's :data:`STARTS` name, by the part that it fills; nothing for random weights.
+
+    Our own pre-training is run when it has not been.
+    """
+    return {
+        part: _start(field, getattr(recipe, field), recipe, root)
+        for field, part in STARTS.items()
+        if getattr(recipe, field, "")
+    }
 
 
-def _take_start(network: nn.Module, start: Start | None) -> None:
-    """Fill the trunk from the file; one whose pictures look otherwise has its first layer adapted."""
-    if start is None:
-        return
-    weights.load(network.backbone, start.file)
-    if start.convention != weights.OURS:
-        weights.adapt_input(network.backbone.conv1, network.backbone.bn1, start.convention)
+def _start(field: str, name: str, recipe: Recipe, root: Path) -> Start:
+    if name in PRETRAINED:
+        record = run(paper(PRETRAINED[name]).pretraining_of(recipe), root)
+        return Start(record.folder / "model.safetensors", record.weights["final"].hash, True)
+    file = Path(name).expanduser()
+    if not file.is_file():
+        what = f"parameter '{field}' = {name!r} is no file of weights."
+        raise ParameterError(what, do=f"name one, or one of our own ({', '.join(PRETRAINED)}), or leave it empty")
+    return Start(file, provenance.file_hash(file)[:16], weights.convention_of(file) == weights.OURS)
+
+
+def _take_starts(network: nn.Module, starts: Mapping[str, Start]) -> None:
+    """Fill the parts that this network has; a trunk whose pictures look otherwise has its first layer adapted."""
+    for name, start in starts.items():
+        if (part := getattr(network, name, None)) is None:
+            continue
+        weights.load(part, start.file)
+        if name == "backbone" and not start.ours:
+            theirs = getattr(part, "convention", weights.IMAGENET)
+            weights.adapt_input(*part.entry, weights.Convention(*theirs))
 
 
 def run(recipe: Recipe, root: Path | None = None) -> records.Record:
@@ -133,8 +146,8 @@ def run(recipe: Recipe, root: Path | None = None) -> records.Record:
     root = root or records_root()
     data = catalogue.prepare(recipe.dataset, recipe.preset, **recipe.data)
     others = {name: catalogue.prepare(name, recipe.preset) for name in (recipe.pretraining, recipe.also_on) if name}
-    first = start_of(recipe, root)
-    key = run_key(recipe, data, *others.values(), start=first)
+    first = starts_of(recipe, root)
+    key = run_key(recipe, data, *others.values(), starts=first)
     with _only_one(root, key):
         found = _found(root / records.name_of(recipe.model_dump(), key))
         record = found or _train(recipe, data, others, first, key, root)
@@ -156,7 +169,7 @@ def _found(folder: Path) -> records.Record | None:
 
 
 def _train(
-    recipe: Recipe, data: Prepared, others: Mapping[str, Prepared], first: Start | None, key: str, root: Path
+    recipe: Recipe, data: Prepared, others: Mapping[str, Prepared], first: Mapping[str, Start], key: str, root: Path
 ) -> records.Record:
     started = datetime.now(UTC)
     module = paper(recipe.paper)
@@ -164,13 +177,13 @@ def _train(
     code, commit = code_of(recipe.paper), provenance.commit()  # now, not at the end: files may be edited meanwhile
     parts = parts_of(recipe, data)
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
-    start = _backbone(recipe, module, others.get(recipe.pretraining, data), first, root, accelerator)
+    of_trunk = {part: given for part, given in first.items() if part == "backbone"}
+    start = _backbone(recipe, module, others.get(recipe.pretraining, data), of_trunk, root, accelerator)
     clock = time.perf_counter()
 
     set_seed(recipe.seed)
     network = module.model(recipe, len(data.classes))
-    if start is None:
-        _take_start(network, first)
+    _take_starts(network, {part: given for part, given in first.items() if start is None or part not in of_trunk})
     begun = {"method": _weights_note(network)}
     if start is not None:
         same_classes = others.get(recipe.pretraining, data).classes == data.classes
@@ -178,12 +191,13 @@ def _train(
         begun = {"backbone": start.weights} | begun
     loss = module.criterion(recipe, network)
     folder = root / ".running" / key
+    judge, test_of = TESTS[data.by]
     network, history = fit(
-        recipe, network, loss, data, parts, folder, accelerator=accelerator, refresh=_hook(recipe, module)
+        recipe, network, loss, data, parts, folder, accelerator=accelerator, refresh=_hook(recipe, module), judge=judge
     )
     # An interrupted run is counted by its epochs, which the history holds whole.
     seconds = max(time.perf_counter() - clock, _seconds(history))
-    metrics, arrays = (test if data.by == "expression" else verification.test)(recipe, network, data, parts)
+    metrics, arrays = test_of(recipe, network, data, parts)
     arrays |= _maps(recipe, module, network, data, parts["test"])
     if recipe.also_on:
         name = f"on_{recipe.also_on}"
@@ -224,7 +238,25 @@ def _seconds(history: list[dict[str, float]]) -> float:
 def parts_of(recipe: Recipe, data: Prepared) -> protocols.Split:
     """The rows that a run trains, validates and tests on: the protocol's, thinned as the recipe says."""
     parts = protocols.split(data.manifest, recipe.protocol, recipe.fold)
-    return {name: thinned(rows, recipe, 1.0 if name == "test" else recipe.share) for name, rows in parts.items()}
+    parts = {name: thinned(rows, recipe, 1.0 if name == "test" else recipe.share) for name, rows in parts.items()}
+    if getattr(recipe, "oversample", False):
+        parts["train"] = oversampled(parts["train"], data.labels(), recipe.seed)
+    return parts
+
+
+def oversampled(rows: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Rows of which each class has as many as the most frequent one: all of its own, again and again, the last drawn.
+
+    labels (N,) of all rows of the data set. A class without a row has none.
+    """
+    rng, own = np.random.default_rng(seed), labels[rows]
+    most = np.bincount(own).max()
+    chosen = []
+    for label in np.unique(own):
+        members = rows[own == label]
+        times, rest = divmod(most, len(members))
+        chosen += [np.tile(members, times), rng.choice(members, rest, replace=False)]
+    return np.sort(np.concatenate(chosen))
 
 
 def thinned(rows: np.ndarray, recipe: Recipe, share: float = 1.0) -> np.ndarray:
@@ -259,7 +291,12 @@ class _Stage(NamedTuple):
 
 
 def _backbone(
-    recipe: Recipe, module: ModuleType, data: Prepared, first: Start | None, root: Path, accelerator: Accelerator
+    recipe: Recipe,
+    module: ModuleType,
+    data: Prepared,
+    first: Mapping[str, Start],
+    root: Path,
+    accelerator: Accelerator,
 ) -> _Stage | None:
     """The stage that the recipe starts from, trained on ``data`` once and kept; None where it starts from nothing.
 
@@ -268,12 +305,12 @@ def _backbone(
     if not recipe.backbone_epochs:
         return None
     stage = module.backbone_stage(recipe)
-    key = run_key(stage, data, start=first)
+    key = run_key(stage, data, starts=first)
     folder = root / ".backbones" / key
     with _only_one(root, key):
         set_seed(stage.seed)
         network = module.model(stage, len(data.classes))
-        _take_start(network, first)
+        _take_starts(network, first)
         begun = _weights_note(network)
         parts = parts_of(stage, data)
         network, history = fit(
@@ -324,6 +361,14 @@ def test(
     if subjects is not None:
         arrays["subjects"] = subjects.astype(str)
     return metrics, arrays
+
+
+TESTS = {
+    "expression": (accuracy, test),
+    "subject": (accuracy, verification.test),
+    "landmarks": (landmarks.judge, landmarks.test),
+}
+"""By what is asked of an image (`Prepared.by`): what chooses the best epoch, and the test."""
 
 
 def _maps(

@@ -143,7 +143,7 @@ def sizes(network: PCDA) -> pd.DataFrame:
     The landmark backbone counts with its head, as the paper's 1.0 M does, and its operations up to what is used.
     """
     whole = evaluate.cost(network, 112)
-    image = evaluate.cost(_Of(network.image, "forward"), 112)
+    image = evaluate.cost(_Of(network.backbone, "forward"), 112)
     landmark = evaluate.cost(_Of(network.landmark, "features"), 112)
     rest = [a - b - c for a, b, c in zip(whole, image, landmark, strict=True)]
     modules = {"image backbone": image, "landmark backbone": landmark, "cross attention module": rest}

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fercore.data.augment import augment, normalise
+from fercore.data.augment import augment_both, normalise
 from fercore.data.prepared import Prepared
 from fercore.errors import FercoreError
 from fercore.progress import progress
@@ -40,7 +40,8 @@ class Batches:
     """The rows of one split as batches on the device: ``{"images", "labels", "rows"}``.
 
     images (B, 3, S, S) float, normalised, channels last; labels, rows (B,)
-    int64; with ``targets="votes"`` also targets (B, classes) float; yaw (B,) degrees where the data set knows it.
+    int64; with ``targets="votes"`` also targets (B, classes) float; yaw (B,) degrees where the data set knows it;
+    points (B, 68, 2), shares of the side, where landmarks are asked for.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Batches:
         self.truth = {"labels": torch.from_numpy(data.labels())}
         if targets == "votes":
             self.truth["targets"] = torch.from_numpy(data.votes())
+        if data.by == "landmarks":
+            self.truth["points"] = torch.from_numpy(data.landmarks())
         if "yaw" in data.manifest and data.manifest["yaw"].notna().all():
             self.truth["yaw"] = torch.from_numpy(data.manifest["yaw"].to_numpy(np.float32))
 
@@ -79,7 +82,8 @@ class Batches:
         order = self.rows[torch.randperm(len(self.rows)).numpy()][process::processes]
         for batch in self.walk(order, size):
             if len(batch["labels"]) > 1:
-                yield batch | {"images": augment(batch["images"], recipe)}
+                images, points = augment_both(batch["images"], batch.get("points"), recipe)
+                yield batch | {"images": images} | ({} if points is None else {"points": points})
 
     def walk(self, rows: np.ndarray, size: int) -> Iterator[dict[str, Tensor]]:
         for start in range(0, len(rows), self.batch):
@@ -111,6 +115,12 @@ def predict(network: nn.Module, batches: Batches, mirror: bool = False) -> np.nd
     return torch.cat(found).numpy()
 
 
+def accuracy(recipe: Recipe, network: nn.Module, batches: Batches) -> float:
+    """Share of the images of a split whose class is answered."""
+    right = predict(network, batches, recipe.mirror).argmax(1) == batches.labels[batches.rows].numpy()
+    return float(right.mean())
+
+
 def rate(step: int, total: int, warmup: float, final: float = 0.0) -> float:
     """Linear rise over the first ``warmup`` share of the steps, then half a cosine from 1 to ``final``."""
     share = (step + 1) / total
@@ -130,13 +140,15 @@ def fit(
     *,
     accelerator: Accelerator | None = None,
     refresh: Callable[[int, nn.Module, nn.Module, Callable[[], Iterable[Tensor]]], bool] | None = None,
+    judge: Callable[[Recipe, nn.Module, Batches], float] = accuracy,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train on ``rows["train"]``, keep the weights of the best epoch on ``rows["validation"]``.
 
     ``criterion(output, batch)`` gives named terms, already weighted; their sum
     is the loss. ``refresh(epoch, network, criterion, images)`` runs before each
     epoch: the one hook, for methods that compute something from the whole
-    training set. ``folder`` holds the checkpoint of the last complete epoch;
+    training set. ``judge`` gives the share of right answers, by which the best
+    epoch is chosen. ``folder`` holds the checkpoint of the last complete epoch;
     a run that finds one goes on from there.
 
     Returns the network with its best weights and the history, one row an epoch.
@@ -189,12 +201,11 @@ def fit(
                 do="lower learning_rate; the checkpoint of the epoch before is kept",
             )
         judged = mean.module if recipe.average else network
-        right = predict(judged, check, recipe.mirror).argmax(1) == batches.labels[rows["validation"]].numpy()
         row = {f"train_{name}": value / len(rows["train"]) for name, value in sums.items()}
         row |= {
             "epoch": epoch + 1,
             "first_loss": first_loss,  # of the first batch: where two runs that should be equal begin to part
-            "validation_accuracy": float(right.mean()),
+            "validation_accuracy": judge(recipe, judged, check),
             "seconds": time.perf_counter() - started,
         }
         history.append(row)

@@ -185,7 +185,7 @@ def test_runs_start_from_people_and_share_that_training(faces: None) -> None:
     own = train.load_file(next(started.folder.parent.glob("arcface-*/model.safetensors")))
     recipe = lan.recipe("smoke", "kdef-twin", **SMALL, start="identity")
     network = lan.model(experiments.paper("lan").backbone_stage(recipe), len(CLASSES))
-    experiments._take_start(network, experiments.start_of(recipe, started.folder.parent))
+    experiments._take_starts(network, experiments.starts_of(recipe, started.folder.parent))
     assert torch.equal(network.backbone.conv1.weight, own["backbone.conv1.weight"])
     assert len(list(started.folder.parent.glob("arcface-*"))) == 1
 

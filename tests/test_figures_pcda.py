@@ -48,7 +48,7 @@ def test_points_are_drawn_before_and_after() -> None:
 
 def test_sizes_add_up_and_count_what_is_there() -> None:
     torch.manual_seed(0)
-    network = PCDA(5, image=IR50(8), dimensions=24, heads=3)
+    network = PCDA(5, backbone=IR50(8), dimensions=24, heads=3)
     table = figures_pcda.sizes(network).set_index("module")
     parts, whole = table.drop(index="together"), table.loc["together"]
     for column in ("parameters, M", "multiply-adds, G", "two a pair, G"):

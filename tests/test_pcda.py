@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
+from tiny import manifest, write_prepared, write_squares
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fercore import experiments
 from fercore.backbones.ir50 import IR50
+from fercore.backbones.mobilefacenet import MobileFaceNet
+from fercore.backbones.resnet import resnet18
+from fercore.data import catalogue
 from fercore.errors import ParameterError
-from fercore.papers import pcda
+from fercore.papers import landmarks, pcda
 from fercore.papers.pcda import PCDA, NeutralAwareAnchorLoss, PCDALoss
 
 NEUTRAL = 0
@@ -22,7 +30,8 @@ NEUTRAL = 0
 
 def small(**changes: Any) -> PCDA:
     torch.manual_seed(0)
-    return PCDA(5, image=IR50(8), **({"dimensions": 24, "heads": 3, "side": 48, "drop": 0.0} | changes))
+    usual = {"backbone": IR50(8), "dimensions": 24, "heads": 3, "side": 48, "drop": 0.0}
+    return PCDA(5, **(usual | changes))
 
 
 def millions(*modules: nn.Module) -> float:
@@ -35,7 +44,7 @@ def millions(*modules: nn.Module) -> float:
 def test_sizes_of_table_8() -> None:
     with torch.device("meta"):
         network = PCDA(8)
-    whole, image, landmark = millions(network), millions(network.image), millions(network.landmark)
+    whole, image, landmark = millions(network), millions(network.backbone), millions(network.landmark)
     for ours, printed in ((whole, 34.2), (image, 17.6), (landmark, 1.0), (whole - image - landmark, 15.6)):
         assert ours == pytest.approx(printed, rel=0.02)
 
@@ -47,9 +56,9 @@ def test_operations_of_table_8_are_multiply_adds() -> None:
         network = PCDA(8).eval()
         images = torch.zeros(1, 3, 112, 112)
         counts = []
-        for work in (lambda: network(images), lambda: network.image(images), lambda: network.landmark.features(images)):
+        for work in (network, network.backbone, network.landmark.features):
             with FlopCounterMode(display=False) as counter:
-                work()
+                work(images)
             counts.append(counter.get_total_flops() / 2e9)
     whole, image, landmark = counts
     assert image == pytest.approx(5.5, rel=0.01) and landmark == pytest.approx(0.2, abs=0.01)
@@ -59,14 +68,24 @@ def test_operations_of_table_8_are_multiply_adds() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"dot": False}, {"cross": False}, {"heat": "conv"}, {"heat": "sum"}, {"heat": "abs-sum"}, {"blocks": 3}],
+    [
+        {},
+        {"dot": False},
+        {"cross": False},
+        {"heat": "conv"},
+        {"heat": "sum"},
+        {"heat": "abs-sum"},
+        {"blocks": 3},
+        {"frozen": False},
+        {"backbone": resnet18(8, "small", 1)},
+    ],
 )
 def test_shapes_finite_and_a_gradient_in_every_trainable_parameter(changes: dict[str, Any]) -> None:
     network = small(**changes)
     images, labels = torch.randn(4, 3, 48, 48), torch.tensor([0, 0, 1, 1])
     out = network(images)
     assert out.logits.shape == (4, 5) and out.features.shape == (4, 24)
-    assert out.feature_map.shape == (4, 32, 6, 6) and out.heat.shape == (4, 6, 6)
+    assert out.feature_map.shape == (4, network.backbone.channels, 6, 6) and out.heat.shape == (4, 6, 6)
     terms = PCDALoss(NEUTRAL)(out, {"labels": labels})
     assert all(torch.isfinite(term) for term in terms.values())
     sum(terms.values()).backward()
@@ -96,7 +115,7 @@ def test_frozen_means_frozen() -> None:
         sum(terms.values()).backward()
         optimiser.step()
     assert all(torch.equal(before[name], value) for name, value in network.landmark.state_dict().items())
-    assert not network.landmark.training and network.image.training
+    assert not network.landmark.training and network.backbone.training
 
 
 # --- equations -----------------------------------------------------------------------------------------
@@ -245,7 +264,94 @@ def test_eq11_weighs_the_anchor_loss() -> None:
     assert set(PCDALoss(NEUTRAL, 0.0)(out, {"labels": labels})) == {"cross_entropy"}
 
 
+def test_anchor_loss_without_neutral_treats_all_classes_alike() -> None:
+    torch.manual_seed(0)
+    features, logits, labels = torch.randn(9, 6), torch.randn(9, 3), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    plain = NeutralAwareAnchorLoss(None)(features, logits, labels)
+    assert plain.item() == pytest.approx(pcda.anchor_distance(features, pcda.anchors(logits, labels), labels).item())
+    shifted = NeutralAwareAnchorLoss(None)(features.roll(3, 0), logits.roll(3, 0).roll(1, 1), labels)
+    assert shifted.item() == pytest.approx(plain.item(), rel=1e-5), "no class is another one"
+
+
 def test_what_the_detector_sees() -> None:
     images = torch.rand(1, 3, 4, 4)
     ours = (images - 0.5) / 0.25
-    assert torch.allclose(pcda.as_detected(ours), images.flip(1), atol=1e-6)
+    assert torch.allclose(landmarks.as_detected(ours), images.flip(1), atol=1e-6)
+
+
+# --- runs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stripes whose expression can be learnt, and squares whose landmarks can."""
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path / "prepared"))
+    monkeypatch.setenv("FERCORE_RECORDS", str(tmp_path / "records"))
+
+    def stripes(target: Path, preset: str) -> None:
+        table = manifest(16, 3)
+        fold = table["subject"].str[1:].astype(int) % 4
+        table["split"] = np.where(fold == 0, "test", np.where(fold == 1, "validation", "train"))
+        write_prepared(target, table, size=32, name="ferplus-twin")
+
+    for name, write in (("ferplus-twin", stripes), ("landmark-twin", write_squares)):
+        monkeypatch.setitem(catalogue.DATASETS, name, catalogue.Entry(name, False, lambda _, n=name: n, write))
+
+
+def run(**changes: Any) -> Any:
+    small = {"backbone_epochs": 1, "epochs": 1, "batch_size": 16, "images": 0}
+    return experiments.run(pcda.recipe("smoke", **(small | changes)))
+
+
+def test_a_run_starts_from_our_landmarks_and_leaves_them_as_they_are(sets: None) -> None:
+    record = run()
+    root = record.folder.parent
+    (detector,) = root.glob("landmarks-*/model.safetensors")
+    theirs, ours = load_file(detector), load_file(record.folder / "model.safetensors")
+    landmark = {name: value for name, value in ours.items() if name.startswith("landmark.")}
+    assert landmark and all(
+        torch.equal(value, theirs[name.replace("landmark.", "detector.", 1)]) for name, value in landmark.items()
+    ), "weights and statistics of batch norm, to the bit"
+    assert {"train_cross_entropy", "train_anchor"} <= set(record.history["method"][0])
+    arrays = record.arrays()
+    assert arrays["map_heat"].shape == arrays["map_cam"].shape == (len(arrays["map_rows"]), 4, 4)
+    assert (arrays["map_cam"] >= 0).all() and arrays["map_cam"].any()
+
+
+def test_runs_share_the_trunk_and_differ_in_what_is_switched(sets: None) -> None:
+    whole, plain, rest = run(), run(method="plain"), run(dot=False, cross=False, anchor_weight=0.0)
+    assert whole.weights["backbone"] == plain.weights["backbone"] == rest.weights["backbone"]
+    assert whole.history["backbone"] == plain.history["backbone"], "to the seconds: it was trained once"
+    assert len({whole.key, plain.key, rest.key}) == 3
+    assert "train_anchor" not in rest.history["method"][0] and plain.model["class"] == "ResNet18Classifier"
+
+
+def test_a_file_of_landmark_weights_takes_the_place_of_ours(sets: None, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    torch.save({"state_dict": MobileFaceNet(32).state_dict()}, tmp_path / "detector.pth.tar")
+    record = run(landmark_weights=str(tmp_path / "detector.pth.tar"))
+    assert not list(record.folder.parent.glob("landmarks-*")), "ours were not needed"
+    assert record.key != run(landmark_weights="").key
+    with pytest.raises(ParameterError, match=r"'landmark_weights' = 'gone.pth' is no file of weights"):
+        run(landmark_weights="gone.pth")
+
+
+def test_published_settings() -> None:
+    ours = pcda.recipe("paper", "rafdb-twin")
+    assert (ours.image_size, ours.batch_size, ours.epochs, ours.learning_rate) == (112, 144, 200, 3.5e-5)
+    assert ours.trunk == "ir50" and ours.dimensions == 768 and ours.anchor_weight == 0.01 and not ours.oversample
+    affectnet = pcda.recipe("paper", "affectnet-twin")
+    assert affectnet.learning_rate == 1e-6 and affectnet.oversample
+    with torch.device("meta"):
+        network = pcda.model(ours, 7)
+    assert millions(network) == pytest.approx(34.2, rel=0.02)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(0, 9))
+def test_oversampling_gives_every_class_as_many(labels: list[int], seed: int) -> None:
+    own = np.array(labels)
+    rows = experiments.oversampled(np.arange(len(own)), own, seed)
+    counts = np.bincount(own[rows], minlength=5)
+    assert set(counts) <= {0, np.bincount(own).max()} and set(rows) == set(range(len(own))), "no image is left out"
+    twice = np.bincount(rows)
+    assert all(np.ptp(twice[own == label]) <= 1 for label in set(labels)), "and none much more often than another"

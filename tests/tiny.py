@@ -55,6 +55,30 @@ def write_prepared(
     return path
 
 
+def face_at(x: float, y: float) -> np.ndarray:
+    """68 points round (x, y), in pixels of a 32 px image."""
+    angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    return np.stack([x + 8 * np.cos(angle), y + 8 * np.sin(angle)], 1)
+
+
+def write_squares(target: Path, preset: str = "", *, known: bool = True) -> None:
+    """Squares somewhere on noise; the landmarks lie round each."""
+    rng = np.random.default_rng(0)
+    table = manifest(20, 6)
+    fold = table["subject"].str[1:].astype(int) % 5
+    table["split"] = np.where(fold == 0, "test", np.where(fold == 1, "validation", "train"))
+    middle = rng.integers(11, 21, (len(table), 2))
+    table["yaw"] = rng.uniform(-90, 90, len(table))
+    if known:
+        table["landmarks"] = [face_at(*place).ravel().astype(np.float32) for place in middle]
+        table["visible"] = [np.arange(68) % 2 == 0 for _ in middle]
+    with prepared.Writer(target, len(table), 32) as out:
+        for image, (x, y) in zip(out.images, middle, strict=True):
+            image[:] = rng.integers(0, 60, (32, 32, 3))
+            image[y - 6 : y + 6, x - 6 : x + 6] = 220
+        out.finish(table, name="landmark-twin", title="Squares", classes=CLASSES, licence="none", made={"seed": 0})
+
+
 def png(value: int = 120, size: int = 48) -> bytes:
     """A grey picture with a gradient, as the bytes of a PNG file."""
     pixels = np.add.outer(np.arange(size), np.arange(size)).astype(np.uint8) // 2 + np.uint8(value)

@@ -44,7 +44,10 @@ class IR50(nn.Module):
     """images (B, 3, 112, 112) -> feature map (B, 256, 14, 14); 17,611,968 parameters at the published ``width`` 64.
 
     A side of S gives S / 8. ``width`` is the number of channels of the first stage; ``units`` how many each stage has.
+    :attr:`convention`: order of the channels, mean and spread that the published weights expect taken away.
     """
+
+    convention = ("RGB", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def __init__(self, width: int = 64, units: tuple[int, ...] = tuple(count for _, count in STAGES)) -> None:
         super().__init__()
@@ -61,6 +64,11 @@ class IR50(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
+
+    @property
+    def entry(self) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+        """The convolution that sees the images, and its batch norm."""
+        return self.input_layer[0], self.input_layer[1]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.body(self.input_layer(images))

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from fercore.errors import ParameterError
+
 LANDMARKS = 68
 
 
 class _Linear(nn.Module):
     """Convolution and batch norm, no activation."""
 
-    def __init__(self, inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1, *, whole: bool = False
+    ) -> None:
         super().__init__()
-        padding = kernel // 2 if kernel < 7 else 0  # the 7 x 7 one sees the whole map
+        padding = 0 if whole else kernel // 2  # one that sees the whole map gives one place
         self.conv = nn.Conv2d(inside, outside, kernel, stride, padding, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(outside)
 
@@ -64,9 +68,9 @@ class _Residual(nn.Module):
 class _Points(nn.Module):
     """The places of the map weighed in each channel, then a linear layer and batch norm: (B, 512, 7, 7) -> (B, 136)."""
 
-    def __init__(self, channels: int, outputs: int) -> None:
+    def __init__(self, channels: int, outputs: int, grid: int) -> None:
         super().__init__()
-        self.conv_6_dw = _Linear(channels, channels, 7, groups=channels)
+        self.conv_6_dw = _Linear(channels, channels, grid, groups=channels, whole=True)
         self.linear = nn.Linear(channels, outputs, bias=False)
         self.bn = nn.BatchNorm1d(outputs)
 
@@ -79,13 +83,16 @@ class MobileFaceNet(nn.Module):
 
     :meth:`features`: images (B, 3, 112, 112) -> (B, 128, 14, 14); :meth:`landmarks`: -> (B, 136), x and y of 68 points
     by turns as shares of the side. Images are those of the published weights: blue, green, red, 0 to 1
-    (:attr:`convention`: order of the channels, mean and spread that are taken away).
+    (:attr:`convention`: order of the channels, mean and spread that are taken away). For images of another ``side``,
+    a multiple of 16, the layer that weighs the places has as many.
     """
 
     convention = ("BGR", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = 112) -> None:
         super().__init__()
+        if side <= 0 or side % 16:
+            raise ParameterError(f"MobileFaceNet: a side of {side} is no multiple of 16.", do="take 48, 64, 112 ...")
         self.channels = 128
         self.conv1 = _Block(3, 64, 3, 2)
         self.conv2_dw = _Block(64, 64, 3, 1, 64)
@@ -96,12 +103,17 @@ class MobileFaceNet(nn.Module):
         self.conv_45 = _DepthWise(128, 128, 512, 2)
         self.conv_5 = _Residual(128, 2, 256)
         self.conv_6_sep = _Block(128, 512)
-        self.output_layer = _Points(512, 2 * LANDMARKS)
+        self.output_layer = _Points(512, 2 * LANDMARKS, side // 16)
+
+    def feature_layers(self) -> tuple[nn.Module, ...]:
+        """The layers of :meth:`features`, in their order."""
+        return self.conv1, self.conv2_dw, self.conv_23, self.conv_3, self.conv_34, self.conv_4
 
     def features(self, images: Tensor) -> Tensor:
         """What lies at 14 x 14, before the landmarks are read from it."""
-        x = self.conv2_dw(self.conv1(images))
-        return self.conv_4(self.conv_34(self.conv_3(self.conv_23(x))))
+        for layer in self.feature_layers():
+            images = layer(images)
+        return images
 
     def landmarks(self, images: Tensor) -> Tensor:
         """x1, y1, x2, y2, ... of the 68 points, as shares of the side."""

@@ -45,6 +45,11 @@ class ResNet18(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def entry(self) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+        """The convolution that sees the images, and its batch norm."""
+        return self.conv1, self.bn1
+
     def forward(self, images: Tensor) -> Tensor:
         x = self.pool(self.relu(self.bn1(self.conv1(images))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))

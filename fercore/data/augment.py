@@ -16,6 +16,11 @@ from torch.nn import functional as F
 from fercore.recipe import Recipe
 
 MEAN, STD = 0.5, 0.25
+MIRRORED = (
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), *range(45, 41, -1), 47, 46,
+    *range(39, 35, -1), 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
+)  # fmt: skip
+"""Of each of the 68 landmarks in iBUG's order, the number of its counterpart on the other side of the face."""
 
 
 def normalise(images: Tensor, size: int, standardise: bool = False) -> Tensor:
@@ -42,8 +47,13 @@ def augment(x: Tensor, recipe: Recipe) -> Tensor:
     x (B, 3, S, S), normalised; returns the same shape. The ranges are the
     recipe's; with all of them zero and ``flip`` off this is the identity.
     """
+    return augment_both(x, None, recipe)[0]
+
+
+def augment_both(x: Tensor, points: Tensor | None, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
+    """:func:`augment` of images and of the 68 landmarks on them, (B, 68, 2) as shares of the side."""
     if not (recipe.flip or recipe.rotation or recipe.shift or recipe.zoom or recipe.contrast or recipe.erase):
-        return x
+        return x, points
     count, device = len(x), x.device
     angle = uniform(count, math.radians(recipe.rotation), device)
     scale = uniform(count, recipe.zoom, device).exp()
@@ -59,7 +69,21 @@ def augment(x: Tensor, recipe: Recipe) -> Tensor:
     x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     gain = uniform(count, recipe.contrast, device).exp().view(-1, 1, 1, 1)
     x = x * gain + uniform(count, recipe.contrast, device).view(-1, 1, 1, 1)
-    return erase(x, recipe.erase) if recipe.erase else x
+    x = erase(x, recipe.erase) if recipe.erase else x
+    return x, None if points is None else follow(points, theta)
+
+
+def follow(points: Tensor, theta: Tensor) -> Tensor:
+    """Where points are after ``affine_grid`` and ``grid_sample`` moved their images.
+
+    points (B, 68, 2), shares of the side, theta (B, 2, 3) -> (B, 68, 2).
+    ``p' = A^-1 (p - t)`` with both in -1..1, because theta = [A t] leads from a place to where its pixel comes from. A
+    mirrored face, det A < 0, has left and right exchanged.
+    """
+    square, offset = theta[:, :, :2], theta[:, :, 2]
+    moved = torch.linalg.solve(square, (2 * points - 1 - offset[:, None]).mT).mT
+    mirrored = torch.linalg.det(square) < 0
+    return torch.where(mirrored[:, None, None], moved[:, list(MIRRORED)], moved) / 2 + 0.5
 
 
 def erase(x: Tensor, share: float) -> Tensor:

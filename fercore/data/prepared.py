@@ -48,7 +48,8 @@ class Prepared:
     manifest: pd.DataFrame = field(repr=False)
     card: dict[str, Any] = field(repr=False)
     by: str = "expression"
-    """The column of the manifest that says the class: the expression, or the ``subject`` (see :meth:`of_people`)."""
+    """What is asked of an image: its ``expression``, its ``subject`` (:meth:`of_people`) or the place of its
+    ``landmarks`` (:meth:`of_landmarks`)."""
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -59,9 +60,9 @@ class Prepared:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        if self.by == "expression":
-            return tuple(self.card["classes"])
-        return tuple(sorted(self.manifest[self.by][self.manifest["split"] != "test"].unique()))
+        if self.by == "subject":
+            return tuple(sorted(self.manifest["subject"][self.manifest["split"] != "test"].unique()))
+        return tuple(self.card["classes"])
 
     def of_people(self) -> Prepared:
         """The same images, each person a class who is not in the split ``test``; those of that split have the label -1.
@@ -72,6 +73,12 @@ class Prepared:
             raise DataError(f"{self.path} does not say who is on each image.", do="take a set that does: identity-twin")
         return replace(self, by="subject")
 
+    def of_landmarks(self) -> Prepared:
+        """The same images, asked where their landmarks are. An error where nobody knows."""
+        if "landmarks" not in self.manifest:
+            raise DataError(f"{self.path} does not say where landmarks are.", do="take a set that does: landmark-twin")
+        return replace(self, by="landmarks")
+
     @property
     def hash(self) -> str:
         """SHA-256 over pixels and manifest; 16 hexadecimal digits."""
@@ -79,7 +86,13 @@ class Prepared:
 
     def labels(self) -> np.ndarray:
         """(N,) int64: index of each row's expression, or person, in :attr:`classes`."""
-        return pd.Categorical(self.manifest[self.by], categories=self.classes).codes.astype(np.int64)
+        column = self.manifest["subject" if self.by == "subject" else "expression"]
+        return pd.Categorical(column, categories=self.classes).codes.astype(np.int64)
+
+    def landmarks(self) -> np.ndarray:
+        """(N, 68, 2) float32: x and y of each landmark as shares of the image's side, from its upper left corner."""
+        pixels = np.stack(self.manifest["landmarks"].to_numpy()).reshape(len(self), -1, 2)
+        return (pixels / self.images.shape[1]).astype(np.float32)
 
     def votes(self) -> np.ndarray:
         """(N, classes) float32: the shares of the raters' votes among the classes; columns ``votes_CLASS``."""

@@ -1,4 +1,4 @@
-"""Pre-training on persons: a ResNet-18 that tells people apart, in place of the papers' MS-Celeb-1M networks.
+"""Pre-training on persons: a trunk that tells people apart, in place of the papers' MS-Celeb-1M networks.
 
 Source of the loss: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition" (CVPR 2019). It is
 trained like a paper (``fercore train arcface``); other runs start from its trunk with ``start="identity"``.
@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fercore.backbones.ir50 import IR50
 from fercore.backbones.resnet import ResNet18
 from fercore.data.prepared import Prepared
 from fercore.papers.baselines import SIZES, trunk
@@ -38,7 +39,7 @@ class FaceNetwork(nn.Module):
     theta the angle between the embedding and each person's direction.
     """
 
-    def __init__(self, backbone: ResNet18, people: int, dimensions: int = 128, scale: float = 32.0) -> None:
+    def __init__(self, backbone: ResNet18 | IR50, people: int, dimensions: int = 128, scale: float = 32.0) -> None:
         super().__init__()
         self.backbone = backbone
         self.embed = nn.Linear(backbone.channels, dimensions, bias=False)
@@ -82,6 +83,7 @@ class ArcFaceRecipe(Recipe):
     """One pre-training run; a single stage."""
 
     method: Literal["arcface"] = "arcface"
+    trunk: Literal["resnet18", "ir50"] = "resnet18"
     dimensions: Positive = Field(default=128, description="of the embedding")
     scale: Annotated[float, Field(gt=0)] = Field(default=32.0, description="s of ArcFace")
     margin: Annotated[float, Field(ge=0, lt=math.pi / 2)] = Field(default=0.3, description="m of ArcFace, radians")
@@ -103,6 +105,12 @@ def recipe(preset: str = "smoke", dataset: str = "identity-twin", **changes: obj
     values |= {name: SIZES[preset][name] for name in _TRUNK if name in SIZES[preset]}
     values |= {"optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "final_rate": 0.02, "erase": 0.1}
     return build(ArcFaceRecipe, values | _PRESETS[preset] | changes)
+
+
+def pretraining_of(run: Recipe) -> ArcFaceRecipe:
+    """The training from which another run's trunk starts: that of the same trunk."""
+    same = {name: getattr(run, name) for name in ("image_size", "width", "stem", "last_stride")}
+    return recipe(run.preset, **same, trunk=getattr(run, "trunk", "resnet18"))
 
 
 def view(data: Prepared) -> Prepared:

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fercore.backbones.ir50 import IR50
 from fercore.backbones.resnet import ResNet18, resnet18
 from fercore.errors import ParameterError
 from fercore.recipe import Count, Fraction, Recipe, build, check_preset, unknown
@@ -29,9 +30,9 @@ class Output(NamedTuple):
 
 
 class ResNet18Classifier(nn.Module):
-    """ResNet-18, global average pooling, one linear layer: images (B, 3, S, S) -> :class:`Output`."""
+    """ResNet-18, or another trunk, average pooling, one linear layer: images (B, 3, S, S) -> :class:`Output`."""
 
-    def __init__(self, backbone: ResNet18, classes: int) -> None:
+    def __init__(self, backbone: ResNet18 | IR50, classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = nn.Linear(backbone.channels, classes)
@@ -188,8 +189,10 @@ def backbone_stage(recipe: BaselineRecipe) -> BaselineRecipe:
     return first_stage(recipe)
 
 
-def trunk(recipe: Recipe) -> ResNet18:
-    """The ResNet-18 that a recipe describes."""
+def trunk(recipe: Recipe) -> ResNet18 | IR50:
+    """The trunk that a recipe describes: a ResNet-18, where its ``trunk`` does not say otherwise."""
+    if getattr(recipe, "trunk", "resnet18") == "ir50":
+        return IR50(recipe.width)
     return resnet18(recipe.width, recipe.stem, recipe.last_stride)
 
 

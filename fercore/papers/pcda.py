@@ -8,17 +8,23 @@ Shapes: B images, h x w grid positions (14 x 14), c_lm = 128 and c_img = 256 cha
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fercore.backbones.ir50 import IR50
 from fercore.backbones.mobilefacenet import MobileFaceNet
+from fercore.backbones.resnet import ResNet18
+from fercore.data.labels import EXPRESSIONS
 from fercore.errors import ParameterError
-from fercore.recipe import unknown
-from fercore.weights import OURS, Convention, convert
+from fercore.papers import baselines
+from fercore.papers.baselines import CrossEntropy, ResNet18Classifier, StagedRecipe, class_activation, first_stage
+from fercore.papers.landmarks import as_detected
+from fercore.recipe import Fraction, Positive, build, unknown
 
 HeatMap = Literal["max", "sum", "abs-sum", "conv"]
 
@@ -147,7 +153,8 @@ class PCDA(nn.Module):
     """Image and landmark features, both attentions, and a linear classifier: images (B, 3, 112, 112) -> Output.
 
     Images are normalised as everywhere in this package; what the landmark detector wants is made of them inside. It is
-    frozen, its batch norms, too, and counts with its head, which PCDA does not use, as in the paper's 1.0 M. With
+    frozen, its batch norms, too, unless ``frozen`` is off, and counts with its head, which PCDA does not use, as in the
+    paper's 1.0 M. With
     ``dot`` off f_fusion is f_img, with ``cross`` off the tokens attend to themselves: the rows of Table 1. ``blocks``
     is that of Table 2, ``heat`` the map of Table 4. ``side`` is that of the images, 8 times the grid's.
     """
@@ -164,7 +171,8 @@ class PCDA(nn.Module):
         cross: bool = True,
         heat: HeatMap = "max",
         side: int = 112,
-        image: IR50 | None = None,
+        frozen: bool = True,
+        backbone: IR50 | ResNet18 | None = None,
         landmark: MobileFaceNet | None = None,
     ) -> None:
         super().__init__()
@@ -172,11 +180,15 @@ class PCDA(nn.Module):
             raise ParameterError(unknown("heat map", heat, get_args(HeatMap)))
         if dimensions % heads:
             raise ParameterError(f"{dimensions} numbers a token can't be split among {heads} heads.")
-        self.image, self.landmark = image or IR50(), landmark or MobileFaceNet()
+        self.backbone, self.landmark = backbone or IR50(), landmark or MobileFaceNet()
+        self.frozen = frozen
         self.landmark.requires_grad_(False)
+        if not frozen:
+            for part in self.landmark.feature_layers():
+                part.requires_grad_(True)
         self.dot, self.kind = dot, heat
         self.heat = nn.Conv2d(self.landmark.channels, 1, 1) if heat == "conv" and dot else None
-        self.fusion_tokens = Tokens(self.image.channels, dimensions)
+        self.fusion_tokens = Tokens(self.backbone.channels, dimensions)
         self.landmark_tokens = Tokens(self.landmark.channels, dimensions)
         self.position = nn.Parameter(torch.zeros(1, (side // 8) ** 2 + 1, dimensions))
         nn.init.trunc_normal_(self.position, std=0.02)
@@ -187,15 +199,16 @@ class PCDA(nn.Module):
             self.landmark_tokens.requires_grad_(False)
 
     def train(self, mode: bool = True) -> PCDA:
-        """Frozen means frozen: the landmark backbone's batch norms keep their statistics."""
+        """Frozen means frozen: the landmark backbone's batch norms keep their statistics, too."""
         super().train(mode)
-        self.landmark.eval()
+        if self.frozen:
+            self.landmark.eval()
         return self
 
     def forward(self, images: Tensor) -> Output:
-        with torch.no_grad():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             landmark_map = self.landmark.features(as_detected(images))
-        image_map = self.image(images)
+        image_map = self.backbone(images)
         heat = self.heat(landmark_map).squeeze(1) if self.heat else heat_map(landmark_map, self._plain_kind)
         fused = dot_product_attention(heat, image_map) if self.dot else image_map
         fusion = self.fusion_tokens(fused, self.position)
@@ -208,11 +221,6 @@ class PCDA(nn.Module):
     @property
     def _plain_kind(self) -> HeatMap:
         return "max" if self.kind == "conv" else self.kind
-
-
-def as_detected(images: Tensor) -> Tensor:
-    """Normalised images as the landmark detector wants them: blue, green, red, 0 to 1; (B, 3, S, S) -> the same."""
-    return convert(images, OURS, Convention(*MobileFaceNet.convention))
 
 
 # --- Section 3.2: neutral-aware anchor loss ------------------------------------------------------------
@@ -273,16 +281,18 @@ def neutral_distance(features: Tensor) -> Tensor:
 class NeutralAwareAnchorLoss(nn.Module):
     """PCDA Eq. (10): ``L_NeAA = L_non-neutral + L_neutral``; features (B, D), logits (B, classes), labels (B,) -> ().
 
-    ``neutral`` is the index of the neutral class; with ``detach`` anchors stand and the others move. Computed in 32
-    bits; a class that is absent or has one sample adds 0.
+    ``neutral`` is the index of the neutral class, None for Eq. (7) over all classes alike; with ``detach`` anchors
+    stand and the others move. Computed in 32 bits; a class that is absent or has one sample adds 0.
     """
 
-    def __init__(self, neutral: int, *, detach: bool = False) -> None:
+    def __init__(self, neutral: int | None, *, detach: bool = False) -> None:
         super().__init__()
         self.neutral, self.detach = neutral, detach
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         features = features.float()
+        if self.neutral is None:
+            return anchor_distance(features, anchors(logits.detach(), labels), labels, detach=self.detach)
         others = non_neutral_distance(features, logits.detach(), labels, self.neutral, detach=self.detach)
         return others + neutral_distance(features[labels == self.neutral])
 
@@ -290,13 +300,129 @@ class NeutralAwareAnchorLoss(nn.Module):
 class PCDALoss(nn.Module):
     """PCDA Eq. (11): ``L = L_cls + lambda * L_NeAA``, lambda = 0.01; output, batch -> the two terms, weighted."""
 
-    def __init__(self, neutral: int, weight: float = 0.01, *, detach: bool = False) -> None:
+    def __init__(
+        self, neutral: int | None, weight: float = 0.01, *, detach: bool = False, label_smoothing: float = 0.0
+    ) -> None:
         super().__init__()
         self.weight, self.anchor = weight, NeutralAwareAnchorLoss(neutral, detach=detach)
+        self.cross_entropy = CrossEntropy(label_smoothing)
 
-    def forward(self, output: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        targets = batch.get("targets", batch["labels"])
-        terms = {"cross_entropy": F.cross_entropy(output.logits, targets)}
+    def forward(self, output: Output, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        terms = self.cross_entropy(output, batch)
         if self.weight:
             terms["anchor"] = self.weight * self.anchor(output.features, output.logits, batch["labels"])
         return terms
+
+
+# --- Section 4.1: recipes ------------------------------------------------------------------------------
+
+
+class PCDARecipe(StagedRecipe):
+    """A PCDA run, or its baseline: the same two stages, the second without attention.
+
+    Stage one trains the trunk with pooling and a linear layer for ``backbone_epochs``. From its weights, and for the
+    same ``epochs``, the baseline (``plain``) goes on as it is and ``pcda`` goes on with both attentions.
+    """
+
+    method: Literal["plain", "pcda"] = "pcda"
+    trunk: Literal["ir50", "resnet18"] = Field(default="ir50", description="the image backbone")
+    landmark_weights: str = Field(
+        default="landmarks", description="of the landmark backbone: landmarks for our own, or a file; empty: random"
+    )
+    frozen: bool = Field(default=True, description="whether the landmark backbone stays as it is")
+    dot: bool = Field(default=True, description="dot-product attention, Eq. (1)")
+    cross: bool = Field(default=True, description="cross-feature attention, Eq. (4); off: the image attends to itself")
+    heat: HeatMap = Field(default="max", description="how the heat map is made of the landmark features, Table 4")
+    blocks: Positive = Field(default=2, description="of attention, Table 2")
+    dimensions: Positive = Field(default=768, description="numbers a token")
+    heads: Positive = 12
+    drop: Fraction = 0.5
+    anchor_weight: Annotated[float, Field(ge=0)] = Field(default=0.01, description="lambda of Eq. (11); 0: no NeAA")
+    anchor: Literal["neutral-aware", "plain"] = Field(
+        default="neutral-aware", description="Eq. (10), or Eq. (7) over all classes alike"
+    )
+    detach: bool = Field(default=False, description="whether anchors stand still")
+    oversample: bool = Field(default=False, description="each class as often as the most frequent one")
+
+
+_OWN = (
+    *("landmark_weights", "frozen", "dot", "cross", "heat", "blocks", "dimensions", "heads", "drop"),
+    *("anchor_weight", "anchor", "detach"),
+)
+_PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {"trunk": "resnet18", "dimensions": 24, "heads": 3, "blocks": 1, "drop": 0.1},
+    "quick": {"trunk": "resnet18", "dimensions": 192, "heads": 3, "drop": 0.2},
+    "paper": {
+        "image_size": 112, "epochs": 200, "batch_size": 144, "optimiser": "adamw", "learning_rate": 3.5e-5,
+        "weight_decay": 0.0, "rotation": 0.0, "shift": 0.0, "zoom": 0.0, "contrast": 0.0, "erase": 0.5,
+        "backbone_learning_rate": 1e-3,
+    },
+}  # fmt: skip
+
+
+def recipe(preset: str = "smoke", dataset: str = "ferplus-twin", **changes: object) -> PCDARecipe:
+    """The parameters of one PCDA run. Any field can be changed by name.
+
+    ``paper`` is the published setting: 112 x 112, Adam, rate 3.5e-5 (1e-6 on AffectNet), batches of 144. ``quick`` has
+    the trunk of this book's other quick runs and 192 numbers a token, for two cores.
+    """
+    values = {"paper": "pcda", **baselines.settings(preset, dataset, changes), **_PRESETS[preset]}
+    if preset == "paper" and dataset.startswith("affectnet"):
+        values |= {"learning_rate": 1e-6, "oversample": True}
+    return build(PCDARecipe, values | changes)
+
+
+def backbone_stage(recipe: PCDARecipe) -> PCDARecipe:
+    """The run whose weights both methods start from; see :func:`fercore.papers.baselines.first_stage`."""
+    own = {name: PCDARecipe.model_fields[name].default for name in _OWN}
+    return first_stage(recipe, **own, method="plain")
+
+
+def model(recipe: PCDARecipe, classes: int) -> ResNet18Classifier | PCDA:
+    """The network that a recipe describes, freshly initialised."""
+    trunk = baselines.trunk(recipe)
+    if recipe.method == "plain":
+        return ResNet18Classifier(trunk, classes)
+    return PCDA(
+        classes,
+        blocks=recipe.blocks,
+        dimensions=recipe.dimensions,
+        heads=recipe.heads,
+        drop=recipe.drop,
+        dot=recipe.dot,
+        cross=recipe.cross,
+        heat=recipe.heat,
+        side=recipe.image_size,
+        frozen=recipe.frozen,
+        backbone=trunk,
+        landmark=MobileFaceNet(recipe.image_size),
+    )
+
+
+def criterion(recipe: PCDARecipe, network: nn.Module) -> CrossEntropy | PCDALoss:
+    """The loss that a recipe describes. Every order of classes here begins with neutral."""
+    if recipe.method == "plain":
+        return CrossEntropy(recipe.label_smoothing)
+    neutral = EXPRESSIONS.index("neutral") if recipe.anchor == "neutral-aware" else None
+    return PCDALoss(neutral, recipe.anchor_weight, detach=recipe.detach, label_smoothing=recipe.label_smoothing)
+
+
+def refresh(*_: object) -> bool:
+    """Nothing is computed from the whole training set."""
+    return False
+
+
+def maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Maps that figures show, each (B, h, w): ``heat`` H of Eq. (1), ``cam`` of the class that is answered.
+
+    ``cam`` is Grad-CAM on f_fusion, as in the paper's Fig. 6: ``ReLU(sum_k a_k f_k)``, a_k the mean gradient of the
+    logit over the places (Selvaraju et al., 2017). A baseline has ``cam`` alone.
+    """
+    if not isinstance(network, PCDA):
+        return baselines.maps(network, images)
+    with torch.enable_grad():
+        output = network(images)
+        answered = output.logits.amax(1).sum()
+        (gradient,) = torch.autograd.grad(answered, output.feature_map)
+    cam = class_activation(output.feature_map.detach(), gradient.mean((2, 3))).relu()
+    return {"heat": output.heat.detach(), "cam": cam}
