@@ -34,13 +34,47 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, dict[str, Any]]]] = MappingProxyTyp
             },
             "clusters": {"2": {}, "3": {"clusters": 3}},
             "clustered": {"once": {}, "every 2 epochs": {"refresh": 2}},
-        }
+        },
+        "pcda": {
+            "attention": {
+                "none": {"dot": False, "cross": False, "anchor_weight": 0.0},
+                "dot": {"cross": False, "anchor_weight": 0.0},
+                "cross": {"dot": False, "anchor_weight": 0.0},
+                "NeAA": {"dot": False, "cross": False},
+                "dot+cross": {"anchor_weight": 0.0},
+                "cross+NeAA": {"dot": False},
+                "dot+NeAA": {"cross": False},
+                "dot+cross+NeAA": {},
+            },
+            "blocks": {"1 block": {"blocks": 1}, "2 blocks": {}, "4 blocks": {"blocks": 4}},
+            "map": {
+                "Conv": {"heat": "conv"},
+                "Sum+Repeat": {"heat": "sum"},
+                "Abs+Sum+Repeat": {"heat": "abs-sum"},
+                "Max+Repeat": {},
+            },
+            "anchor": {
+                "neutral apart": {},
+                "all classes alike": {"anchor": "plain"},
+                "anchors stand still": {"detach": True},
+            },
+            "lambda": {"0": {"anchor_weight": 0.0}, "0.01": {}, "0.1": {"anchor_weight": 0.1}},
+            "landmarks": {
+                "frozen": {},
+                "trained on": {"frozen": False},
+                "never trained": {"landmark_weights": ""},
+            },
+        },
     }
 )
 """Paper -> ablation -> row -> what it changes; the row that changes nothing is the method as it is published."""
 
 
-PRINTED = {("lan", "fusion"): ("T6", "accuracy")}
+PRINTED = {
+    ("lan", "fusion"): ("T6", "accuracy"),
+    ("pcda", "attention"): ("T1", "accuracy"),
+    ("pcda", "map"): ("T4", "accuracy"),
+}
 """Where the paper prints an ablation of these rows, under the same names: table, column."""
 
 

@@ -31,8 +31,9 @@ from accelerate.utils import set_seed
 from filelock import FileLock
 from torch import nn
 
-from fercore import evaluate, landmarks, provenance, records, verification, weights
+from fercore import evaluate, provenance, records, weights
 from fercore.data import catalogue, protocols
+from fercore.data.parts import parts_of, subsets
 from fercore.data.prepared import Prepared
 from fercore.errors import ParameterError, RecordError
 from fercore.paths import records_root
@@ -44,8 +45,6 @@ PRETRAINED = {"identity": "arcface", "landmarks": "landmarks"}
 """Names that a recipe can say in place of a file of weights: our own pre-training, a module of ``fercore.papers``."""
 STARTS = {"start": "backbone", "landmark_weights": "landmark"}
 """Parameters that name such weights, and the part of the network that they fill."""
-MOST_PANS = 20
-"""A set with more different pans was not taken by cameras at fixed places: each of its pans would be a subset."""
 SHOWN = 70
 """Test images whose maps a record keeps: in the KDEF twin, all views of one person."""
 
@@ -53,6 +52,7 @@ SHOWN = 70
 def papers() -> tuple[str, ...]:
     """Papers that can be trained: modules of ``fercore.papers`` with recipe, model, criterion, refresh, backbone_stage.
 
+    They may have a ``view`` of the data, a ``judge`` that chooses the epoch, a ``test``, and ``maps`` for figures.
     Found by what they define, so that a new paper changes no code that a record's hash covers.
     """
     files = sorted((provenance.PACKAGE / "papers").glob("*.py"))
@@ -71,7 +71,7 @@ def code_of(name: str) -> str:
 
     What made the data is in the data's own hash.
     """
-    names = ("train", "evaluate", "data.protocols", f"papers.{name}")
+    names = ("train", "evaluate", "data.parts", f"papers.{name}")
     return provenance.code_hash((f"fercore.{part}" for part in names), files=[Path(__file__).resolve()])
 
 
@@ -191,13 +191,13 @@ def _train(
         begun = {"backbone": start.weights} | begun
     loss = module.criterion(recipe, network)
     folder = root / ".running" / key
-    judge, test_of = TESTS[data.by]
     network, history = fit(
-        recipe, network, loss, data, parts, folder, accelerator=accelerator, refresh=_hook(recipe, module), judge=judge
-    )
+        recipe, network, loss, data, parts, folder,
+        accelerator=accelerator, refresh=_hook(recipe, module), judge=getattr(module, "judge", accuracy),
+    )  # fmt: skip
     # An interrupted run is counted by its epochs, which the history holds whole.
     seconds = max(time.perf_counter() - clock, _seconds(history))
-    metrics, arrays = test_of(recipe, network, data, parts)
+    metrics, arrays = getattr(module, "test", test)(recipe, network, data, parts)
     arrays |= _maps(recipe, module, network, data, parts["test"])
     if recipe.also_on:
         name = f"on_{recipe.also_on}"
@@ -233,38 +233,6 @@ def _train(
 
 def _seconds(history: list[dict[str, float]]) -> float:
     return sum(row["seconds"] for row in history)
-
-
-def parts_of(recipe: Recipe, data: Prepared) -> protocols.Split:
-    """The rows that a run trains, validates and tests on: the protocol's, thinned as the recipe says."""
-    parts = protocols.split(data.manifest, recipe.protocol, recipe.fold)
-    parts = {name: thinned(rows, recipe, 1.0 if name == "test" else recipe.share) for name, rows in parts.items()}
-    if getattr(recipe, "oversample", False):
-        parts["train"] = oversampled(parts["train"], data.labels(), recipe.seed)
-    return parts
-
-
-def oversampled(rows: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Rows of which each class has as many as the most frequent one: all of its own, again and again, the last drawn.
-
-    labels (N,) of all rows of the data set. A class without a row has none.
-    """
-    rng, own = np.random.default_rng(seed), labels[rows]
-    most = np.bincount(own).max()
-    chosen = []
-    for label in np.unique(own):
-        members = rows[own == label]
-        times, rest = divmod(most, len(members))
-        chosen += [np.tile(members, times), rng.choice(members, rest, replace=False)]
-    return np.sort(np.concatenate(chosen))
-
-
-def thinned(rows: np.ndarray, recipe: Recipe, share: float = 1.0) -> np.ndarray:
-    """All rows, or a ``share`` of them (two at least), and at most ``recipe.images``, drawn by the seed."""
-    wanted = min(max(2, round(share * len(rows))), recipe.images or len(rows))
-    if wanted >= len(rows):
-        return rows
-    return np.sort(np.random.default_rng(recipe.seed).choice(rows, wanted, replace=False))
 
 
 def _start_from(network: nn.Module, start: nn.Module, *, classifier: bool) -> None:
@@ -363,14 +331,6 @@ def test(
     return metrics, arrays
 
 
-TESTS = {
-    "expression": (accuracy, test),
-    "subject": (accuracy, verification.test),
-    "landmarks": (landmarks.judge, landmarks.test),
-}
-"""By what is asked of an image (`Prepared.by`): what chooses the best epoch, and the test."""
-
-
 def _maps(
     recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, rows: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -412,18 +372,6 @@ def _test_elsewhere(
         "calibration_error": evaluate.calibration_error(labels, probabilities),
     }
     return metrics, evaluate.confusion(labels, answers, data.classes)
-
-
-def subsets(data: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Named masks over ``rows``: ``test`` (all), each pose subset that is marked, each pan where cameras stood."""
-    manifest = data.manifest.iloc[rows]
-    masks = {"test": np.ones(len(rows), bool)}
-    for name in ("pose_over_30", "pose_over_45"):
-        if name in manifest and manifest[name].any():
-            masks[name] = manifest[name].to_numpy(bool)
-    if "pan" in manifest and manifest["pan"].nunique() <= MOST_PANS:
-        masks |= {f"pan_{pan:+.0f}": (manifest["pan"] == pan).to_numpy() for pan in sorted(manifest["pan"].unique())}
-    return masks
 
 
 def _data_note(data: Prepared, parts: Mapping[str, np.ndarray]) -> records.DataNote:

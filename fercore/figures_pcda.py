@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import nn
 
-from fercore import evaluate, published
-from fercore.figures import told
+from fercore import audit, evaluate, published
+from fercore.figures import COLOURS, OURS, told
 from fercore.papers.pcda import PCDA
 
 PARTS = {"jaw": range(17), "brows": range(17, 27), "nose": range(27, 36), "eyes": range(36, 48), "mouth": range(48, 68)}
@@ -126,7 +126,7 @@ def pulled(
     )
 
 
-class _Of(nn.Module):
+class Part(nn.Module):
     """A part of the network as a network of its own, so that it can be counted."""
 
     def __init__(self, part: nn.Module, call: str) -> None:
@@ -143,8 +143,8 @@ def sizes(network: PCDA) -> pd.DataFrame:
     The landmark backbone counts with its head, as the paper's 1.0 M does, and its operations up to what is used.
     """
     whole = evaluate.cost(network, 112)
-    image = evaluate.cost(_Of(network.backbone, "forward"), 112)
-    landmark = evaluate.cost(_Of(network.landmark, "features"), 112)
+    image = evaluate.cost(Part(network.backbone, "forward"), 112)
+    landmark = evaluate.cost(Part(network.landmark, "features"), 112)
     rest = [a - b - c for a, b, c in zip(whole, image, landmark, strict=True)]
     modules = {"image backbone": image, "landmark backbone": landmark, "cross attention module": rest}
     rows = [
@@ -162,3 +162,87 @@ def sizes(network: PCDA) -> pd.DataFrame:
     total |= {"printed, M": published.value("pcda", "T2", "2 blocks", "parameters"), "two a pair, G": whole[2] / 1e9}
     total |= {"printed FLOPs, G": published.value("pcda", "T2", "2 blocks", "FLOPs")}
     return pd.DataFrame([*rows, total])
+
+
+def operations(network: PCDA) -> pd.DataFrame:
+    """Operations an image, 10^9: printed, counted as multiply-adds, counted twice, and which of the two was printed.
+
+    PCDA's whole and modules against its Tables 8 and 2, POSTER against the same paper's Table 7.
+    """
+    rows = [
+        {"network": "PCDA" if own["module"] == "together" else f"PCDA, {own['module']}", "printed": printed,
+         "multiply-adds": adds, "two a multiply-add": 2 * adds, "printed as": audit.convention_of(printed, adds)}
+        for own in sizes(network).to_dict("records")
+        for printed, adds in [(own["printed FLOPs, G"], own["multiply-adds, G"])]
+    ]  # fmt: skip
+    printed, adds = published.value("pcda", "T7", "POSTER", "FLOPs"), audit.POSTER[1] / 1e9
+    theirs = {"network": "POSTER", "printed": printed, "multiply-adds": adds, "two a multiply-add": 2 * adds}
+    return pd.DataFrame([*rows, theirs | {"printed as": audit.convention_of(printed, adds)}])
+
+
+def conventions(table: pd.DataFrame) -> Axes:
+    """Of each network both counts as dots and what the paper prints as a diamond: it should sit on the same kind of dot
+    everywhere. ``table``: :func:`operations`."""
+    _, axes = plt.subplots(figsize=(7.6, 0.5 * len(table) + 1.3))
+    places = np.arange(len(table))[::-1]
+    axes.hlines(places, table["multiply-adds"], table["two a multiply-add"], color="#d1d5db", lw=2, zorder=1)
+    axes.scatter(table["multiply-adds"], places, s=60, color=OURS, label="multiply-adds, counted", zorder=2)
+    hollow = {"facecolors": "white", "edgecolors": OURS, "linewidths": 1.6}
+    axes.scatter(table["two a multiply-add"], places, s=60, label="twice that", zorder=2, **hollow)
+    axes.scatter(table["printed"], places, s=34, color=COLOURS["paper"], marker="D", label="printed", zorder=3)
+    axes.set(
+        yticks=places, yticklabels=table["network"], xlabel="operations an image, 10⁹", ylim=(-0.6, len(table) - 0.4)
+    )
+    axes.set_xlim(left=0)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
+    return told(axes, table)
+
+
+FORMS = {"eager": "as it is", "folded": "folded, channels last", "compiled": "compiled"}
+NETWORKS = {"PCDA": OURS, "POSTER": "#7a8794"}
+
+
+def speeds(table: pd.DataFrame, precision: str = "fp32") -> Figure:
+    """Milliseconds an image of whole networks: a panel a batch size, a row a form, a colour a network.
+
+    ``table``: :func:`fercore.speed.kept` or :func:`fercore.speed.measure`.
+    """
+    own = table[(table["part"] == "whole") & (table["precision"] == precision)]
+    batches = sorted(own["batch"].unique())
+    forms = [form for form in FORMS if form in set(own["form"])]
+    figure, grid = plt.subplots(
+        1,
+        len(batches),
+        figsize=(3.1 * len(batches) + 1.2, 0.5 * len(forms) + 1.6),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for axes, batch in zip(grid[0], batches, strict=True):
+        for network, colour in NETWORKS.items():
+            rows = own[(own["batch"] == batch) & (own["network"] == network)].set_index("form")
+            shown = [form for form in forms if form in rows.index]
+            places = [len(forms) - 1 - forms.index(form) for form in shown]
+            values = rows.loc[shown, "milliseconds"]
+            axes.scatter(values, places, s=60, color=colour, label=network, zorder=2)
+            for value, place in zip(values, places, strict=True):
+                above = 10 if network == "PCDA" else -15
+                axes.annotate(f"{value:.0f}" if value >= 10 else f"{value:.1f}", (value, place), (0, above),
+                              textcoords="offset points", ha="center", fontsize=8, color=colour)  # fmt: skip
+        axes.set(title=f"batch of {batch}", xlabel="milliseconds an image", ylim=(-0.7, len(forms) - 0.3))
+        axes.set_xlim(left=0)
+    grid[0, 0].set(yticks=range(len(forms))[::-1], yticklabels=[FORMS[form] for form in forms])
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    if len(set(own["network"])) > 1:
+        figure.legend(handles, labels, frameon=False, loc="lower center", bbox_to_anchor=(0.55, 0.98), ncols=2)
+    figure.tight_layout()
+    return told(figure, own)
+
+
+def modules(table: pd.DataFrame) -> pd.DataFrame:
+    """PCDA's milliseconds an image by module, in 32 bits: a row a form and batch; what is no backbone is the rest."""
+    own = table[(table["network"] == "PCDA") & (table["precision"] == "fp32")]
+    wide = own.pivot_table(index=["form", "batch"], columns="part", values="milliseconds", sort=False)
+    wide["attention and classifier"] = wide["whole"] - wide["image backbone"] - wide["landmark backbone"]
+    order = ["image backbone", "landmark backbone", "attention and classifier", "whole"]
+    return wide[order].rename_axis(columns=None).reset_index()

@@ -9,11 +9,18 @@ from types import ModuleType
 
 import pytest
 
+from fercore.backbones.ir50 import IR50
+
 BENCHES = Path(__file__).parent / "bench"
 TINY = {
     "bench_data": {"people": 2, "size": 32},
     "bench_guidance": {"counts": (96,), "extracted": 64},
     "bench_heads": {"sizes": (32,), "repeats": 2, "views": 2},
+    "bench_pcda": {
+        "sizes": {"dimensions": 24, "heads": 3, "side": 32, "backbone": IR50(4)},
+        **{"side": 32, "batches": (1,), "repeats": 1, "peaks": (64,)},
+        **{"forms": ("eager", "folded"), "precisions": ("fp32",)},
+    },
     "bench_sets": {"rafdb_images": 30, "affectnet_rows": 200, "real": False},
     "bench_train": {"images": 64, "turns": 1},
 }

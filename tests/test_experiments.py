@@ -11,7 +11,7 @@ import torch
 from tiny import CLASSES, manifest, write_prepared
 
 from fercore import experiments, train
-from fercore.data import catalogue, protocols
+from fercore.data import catalogue, parts, protocols
 from fercore.errors import ParameterError
 from fercore.papers import arcface, baselines, lan
 
@@ -76,16 +76,16 @@ def test_a_classifier_is_taken_over_for_the_same_classes_only(elsewhere: str, ta
 
 def test_a_share_is_of_what_is_trained_and_validated_on_not_of_the_test() -> None:
     data = catalogue.prepare("kdef-twin")
-    whole, half = (experiments.parts_of(lan.recipe("smoke", **SMALL, share=share), data) for share in (1.0, 0.5))
+    whole, half = (parts.parts_of(lan.recipe("smoke", **SMALL, share=share), data) for share in (1.0, 0.5))
     assert {name: len(rows) for name, rows in half.items()} == {
         "train": round(len(whole["train"]) / 2),
         "validation": round(len(whole["validation"]) / 2),
         "test": len(whole["test"]),
     }
     assert all(set(half[name]) <= set(whole[name]) for name in whole)
-    other = experiments.parts_of(lan.recipe("smoke", **SMALL, share=0.5, seed=1), data)
+    other = parts.parts_of(lan.recipe("smoke", **SMALL, share=0.5, seed=1), data)
     assert set(other["train"]) != set(half["train"]) and np.array_equal(other["test"], half["test"])
-    least = experiments.parts_of(lan.recipe("smoke", **SMALL, share=0.001), data)
+    least = parts.parts_of(lan.recipe("smoke", **SMALL, share=0.001), data)
     assert len(least["train"]) == len(least["validation"]) == 2
 
 
@@ -108,7 +108,7 @@ def test_a_test_on_another_set_counts_classes_by_name() -> None:
 
 def test_maps_are_kept_of_rendered_people_only(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = run(method="lan", cluster_sample=16).arrays()
-    tested = experiments.parts_of(lan.recipe("smoke", **SMALL), catalogue.prepare("kdef-twin"))["test"]
+    tested = parts.parts_of(lan.recipe("smoke", **SMALL), catalogue.prepare("kdef-twin"))["test"]
     assert np.array_equal(arrays["map_rows"], tested[: experiments.SHOWN])
     assert arrays["map_cam"].shape == arrays["map_attention"].shape == (len(tested), 2, 2)
     entry = catalogue.DATASETS["kdef-twin"]
@@ -122,9 +122,9 @@ def test_pans_are_subsets_where_cameras_stood() -> None:
 
     rows = np.arange(len(Fixed.manifest))
     Fixed.manifest["pan"] = np.resize([-90.0, 0.0, 90.0], len(rows))
-    assert list(experiments.subsets(Fixed, rows)) == ["test", "pan_-90", "pan_+0", "pan_+90"]
+    assert list(parts.subsets(Fixed, rows)) == ["test", "pan_-90", "pan_+0", "pan_+90"]
     Fixed.manifest["pan"] = np.linspace(-40, 40, len(rows))
-    assert list(experiments.subsets(Fixed, rows)) == ["test"]
+    assert list(parts.subsets(Fixed, rows)) == ["test"]
 
 
 def test_a_baseline_is_trained_like_a_paper() -> None:

@@ -15,11 +15,12 @@ from fercore.provenance import imported_modules
 ORDER = (
     *("errors", "paths", "provenance", "progress"),
     *("recipe", "clustering", "layers", "losses", "backbones", "heads", "faces", "data", "weights"),
-    *("papers", "train", "evaluate", "verification"),
+    *("train", "evaluate", "verification", "landmarks", "papers"),
     *(
         "records",
         "published",
         "audit",
+        "speed",
         "figures",
         "figures_data",
         "figures_audit",

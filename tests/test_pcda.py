@@ -20,7 +20,7 @@ from fercore import experiments
 from fercore.backbones.ir50 import IR50
 from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.backbones.resnet import resnet18
-from fercore.data import catalogue
+from fercore.data import catalogue, parts
 from fercore.errors import ParameterError
 from fercore.papers import landmarks, pcda
 from fercore.papers.pcda import PCDA, NeutralAwareAnchorLoss, PCDALoss
@@ -350,7 +350,7 @@ def test_published_settings() -> None:
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(0, 9))
 def test_oversampling_gives_every_class_as_many(labels: list[int], seed: int) -> None:
     own = np.array(labels)
-    rows = experiments.oversampled(np.arange(len(own)), own, seed)
+    rows = parts.oversampled(np.arange(len(own)), own, seed)
     counts = np.bincount(own[rows], minlength=5)
     assert set(counts) <= {0, np.bincount(own).max()} and set(rows) == set(range(len(own))), "no image is left out"
     twice = np.bincount(rows)

@@ -20,7 +20,7 @@ from tiny import CLASSES, manifest, write_prepared
 from torch import Tensor, nn
 
 from fercore import cli, experiments, train
-from fercore.data import protocols
+from fercore.data import parts, protocols
 from fercore.data.augment import augment, erase, normalise
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.errors import DataError, FercoreError, ParameterError
@@ -274,11 +274,11 @@ def test_batches_hold_every_row_once_a_pass(data: Prepared) -> None:
 
 def test_thinned_rows_are_a_seeded_subset() -> None:
     rows = np.arange(100, 200)
-    assert experiments.thinned(rows, small(images=0)) is rows and experiments.thinned(rows, small(images=100)) is rows
-    first = experiments.thinned(rows, small(images=30))
+    assert parts.thinned(rows, small(images=0)) is rows and parts.thinned(rows, small(images=100)) is rows
+    first = parts.thinned(rows, small(images=30))
     assert len(set(first)) == 30 and set(first) <= set(rows) and (np.diff(first) > 0).all()
-    assert np.array_equal(first, experiments.thinned(rows, small(images=30)))
-    assert not np.array_equal(first, experiments.thinned(rows, small(images=30, seed=1)))
+    assert np.array_equal(first, parts.thinned(rows, small(images=30)))
+    assert not np.array_equal(first, parts.thinned(rows, small(images=30, seed=1)))
 
 
 def test_the_command_of_a_run_gives_its_recipe_again() -> None:

@@ -20,9 +20,11 @@ from fercore.audit.said import orders, protocols, quotations, quoted, subsets
 from fercore.audit.sums import averages, derived, totals
 
 __all__ = [
+    "POSTER",
     "Check",
     "checks",
     "class_sizes",
+    "convention_of",
     "conventions",
     "decimals",
     "findings",
@@ -97,6 +99,18 @@ def words() -> pd.DataFrame:
 
 COUNTED = {"image backbone": (17_611_968, 5.478), "landmark backbone": (1_007_248, 0.227)}
 """Parameters and 10^9 multiply-adds at 112 x 112: IR-50 cut at 14 x 14 x 256, and the whole MobileFaceNet."""
+
+
+POSTER = (71_850_399, 7_856_965_632)
+"""Parameters and multiply-adds an image of POSTER, large, seven classes: its authors' published code (commit ba2e3e98
+of its repository), counted with the tool that counts this book's networks; `tests/bench/bench_pcda.py --poster` counts
+again.
+"""
+
+
+def convention_of(printed: float, multiply_adds: float) -> str:
+    """Whether printed operations are nearer to the multiply-adds, or to twice as many (both in the same unit)."""
+    return "multiply-adds" if abs(printed - multiply_adds) <= abs(printed - 2 * multiply_adds) else "two a multiply-add"
 
 
 def conventions(width: int = 768, tokens: int = 197, blocks: int = 2) -> pd.DataFrame:

@@ -45,6 +45,7 @@ class Twin(BaseModel):
     supersampling: int = Field(default=2, ge=1, le=4)
     scenery: Literal["studio", "room", "flash", "film"] = Field(default="room", description="light and background")
     grey: bool = Field(default=False, description="one channel, three times")
+    field: float = Field(default=19.5, ge=12, le=40, description="cm that a picture spans: how tight the crop is")
 
     # Difficulty.
     levels: tuple[Literal[1, 2, 3, 4], ...] = Field(default=(1, 2, 3, 4), min_length=1, description="weakest is 1")

@@ -136,8 +136,8 @@ def draw_view(twin: Twin, mesh: Mesh, row: Any) -> View:
     yaw = math.copysign(min(abs(yaw), 180 - abs(yaw)), yaw)
     pitch, roll = (float(np.clip(angle, -45, 45)) for angle in (pitch, roll))
     loose = 0.05 + 0.06 * twin.pose_jitter + 0.5 * twin.accessories  # cm, how far a face detector's box is off
-    field = float(19.5 * np.exp(rng.normal(0, 0.02 + 0.004 * twin.pose_jitter + 0.05 * twin.accessories)))
-    centre = tuple(map(float, face_centre(yaw, 19.5) + rng.normal(0, loose, 2)))
+    field = float(twin.field * np.exp(rng.normal(0, 0.02 + 0.004 * twin.pose_jitter + 0.05 * twin.accessories)))
+    centre = tuple(map(float, face_centre(yaw, twin.field) + rng.normal(0, loose, 2)))
     light, background = _scenery(twin, row, rng)
     picture = render(
         mesh, yaw, pitch, roll, twin.size,

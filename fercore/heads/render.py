@@ -48,7 +48,8 @@ class Rendering(NamedTuple):
 def face_centre(yaw: float, field: float) -> tuple[float, float]:
     """(x, y) cm at which a crop of height ``field`` cm shows the face rather than the hair, for a head at ``yaw``."""
     wide = np.clip((field - 19.5) / 5.0, 0, 1)
-    return float((5.2 - 2.8 * wide) * np.sin(np.deg2rad(yaw))), float(-2.6 + 1.4 * wide)
+    near = min(field / 19.5, 1.0)  # a tighter crop has the eyes at the same share of its height
+    return float((5.2 - 2.8 * wide) * np.sin(np.deg2rad(yaw))), float((-2.6 + 1.4 * wide) * near)
 
 
 def render(

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from fercore.backbones.mobilefacenet import LANDMARKS, MobileFaceNet
 from fercore.data.prepared import Prepared
+from fercore.landmarks import judge as judge
+from fercore.landmarks import test as test
 from fercore.recipe import Recipe, build, check_preset
 from fercore.weights import OURS, Convention, convert
 

@@ -1,0 +1,167 @@
+"""How fast a network answers, in which form, and how near that is to the machine's own limit."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from fercore import evaluate, provenance
+from fercore.errors import ParameterError
+from fercore.paths import reference_records
+from fercore.recipe import unknown
+
+Form = Literal["eager", "folded", "compiled"]
+Precision = Literal["fp32", "bf16"]
+TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+COLUMNS = (
+    *("network", "part", "form", "precision", "batch", "milliseconds", "multiply_adds", "peak"),
+    *("device", "threads", "torch"),
+)
+"""Of a table of measurements: ``milliseconds`` an image, median; ``multiply_adds`` an image; ``peak`` of the machine,
+10^9 operations a second, of which a multiply-add is two."""
+KEPT = "speed.csv"
+"""Beside the records: measurements that pages show."""
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy for inference whose batch norms are part of the convolutions before them.
+
+    ``W' = W g / sqrt(v + e)``, ``b' = b_bn - m g / sqrt(v + e)``. A batch norm counts as after a convolution when it is
+    declared right after it, which in every network of this package is where it is applied.
+    """
+    network = copy.deepcopy(network).eval()
+    for parent in list(network.modules()):
+        for (first, convolution), (second, norm) in itertools.pairwise(list(parent.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(parent, second, nn.Identity())
+    return network
+
+
+def ready(network: nn.Module, form: Form = "compiled", precision: Precision = "fp32") -> Callable[[Tensor], Any]:
+    """The network as it answers fastest, or as it is: images (B, 3, S, S) -> what it returns.
+
+    ``folded``: batch norms folded, channels last. ``compiled``: the same through torch.compile, its weights laid out
+    for the machine, which needs a C++ compiler and, at the first call, a minute. Attention is PyTorch's fused one in
+    all of them. ``bf16`` halves the bits of weights and images.
+    """
+    if form not in get_args(Form):
+        raise ParameterError(unknown("form", form, get_args(Form)))
+    if precision not in TYPES:
+        raise ParameterError(unknown("precision", precision, TYPES))
+    dtype = TYPES[precision]
+    if form == "eager":
+        network, layout = copy.deepcopy(network).eval().to(dtype), torch.contiguous_format
+    else:
+        network, layout = folded(network).to(dtype, memory_format=torch.channels_last), torch.channels_last
+    if form == "compiled":
+        network = torch.compile(network, options={"freezing": True} if _on_cpu(network) else None)
+
+    @torch.no_grad()
+    def answer(images: Tensor) -> Any:
+        return network(images.to(dtype, memory_format=layout))
+
+    return answer
+
+
+def _on_cpu(network: nn.Module) -> bool:
+    return next(network.parameters()).device.type == "cpu"
+
+
+def seconds(work: Callable[[], object], repeats: int = 7, device: str = "cpu") -> float:
+    """Median seconds of ``work`` after a first call, which may compile."""
+    found = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        work()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - start)
+    return float(np.median(found[1:]))
+
+
+def peak(precision: Precision = "fp32", device: str = "cpu", sizes: Sequence[int] = (512, 1024, 2048)) -> float:
+    """The machine's best matrix product, in 10^9 operations a second; n^3 multiply-adds count 2 n^3."""
+    best = 0.0
+    for n in sizes:
+        a, b = (torch.randn(n, n, device=device, dtype=TYPES[precision]) for _ in range(2))
+        best = max(best, 2e-9 * n**3 / seconds(lambda a=a, b=b: a @ b, 5, device))
+    return best
+
+
+def measure(
+    networks: dict[tuple[str, str], nn.Module],
+    side: int = 112,
+    *,
+    forms: Sequence[Form] = get_args(Form),
+    precisions: Sequence[Precision] = ("fp32", "bf16"),
+    batches: Sequence[int] = (1, 16, 32),
+    device: str = "cpu",
+    repeats: int = 7,
+    peaks: Sequence[int] = (512, 1024, 2048),
+) -> pd.DataFrame:
+    """Time networks by (name, part) in every form, precision and batch: :data:`COLUMNS`.
+
+    What the machine or a compiler that is missing can't do is left out, and said on the console.
+    """
+    where = torch.cuda.get_device_name() if device != "cpu" else provenance.machine()["processor"]
+    rows = []
+    for precision in precisions:
+        best = peak(precision, device, peaks)
+        for (name, part), network in networks.items():
+            adds = evaluate.cost(network, side).multiply_adds
+            for form in forms:
+                try:
+                    answer = ready(network.to(device), form, precision)
+                    times = {
+                        batch: seconds(
+                            lambda x=torch.randn(batch, 3, side, side, device=device), f=answer: f(x), repeats, device
+                        )
+                        for batch in batches
+                    }
+                except Exception as error:  # a compiler's and a backend's errors have no common kind
+                    print(f"{name}, {part}, {form}, {precision}: not measured: {str(error).splitlines()[0][:200]}")
+                    continue
+                finally:
+                    torch.compiler.reset()
+                rows += [
+                    {
+                        "network": name, "part": part, "form": form, "precision": precision, "batch": batch,
+                        "milliseconds": 1000 * time / batch, "multiply_adds": adds, "peak": best, "device": where,
+                        "threads": torch.get_num_threads(), "torch": torch.__version__,
+                    }
+                    for batch, time in times.items()
+                ]  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def share_of_peak(table: pd.DataFrame) -> pd.Series:
+    """Of each row the share of the machine's best matrix product that its multiply-adds come to."""
+    return 2e-9 * table["multiply_adds"] / (table["milliseconds"] / 1000) / table["peak"]
+
+
+def kept(root: Path | None = None) -> pd.DataFrame:
+    """The measurements beside the records."""
+    return pd.read_csv((root or reference_records()) / KEPT)
+
+
+def keep(table: pd.DataFrame, root: Path | None = None) -> Path:
+    """Put measurements beside the records in place of those on the same device; written aside, then renamed."""
+    path = (root or reference_records()) / KEPT
+    if path.exists():
+        old = pd.read_csv(path)
+        table = pd.concat([old[~old["device"].isin(set(table["device"]))], table])
+    aside = path.with_suffix(".partial")
+    table.to_csv(aside, index=False, float_format="%.5g", lineterminator="\n")
+    aside.replace(path)
+    return path
