@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tiny import CLASSES, write_squares
 from torch.nn import functional as F
 
-from fercore import experiments, landmarks
+from fercore import experiments, figures_faces, landmarks
 from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.data import augment as augmenting
 from fercore.data import catalogue, prepared
@@ -142,3 +142,27 @@ def test_landmarks_are_shares_of_the_side(tmp_path: Path) -> None:
     assert data.classes == CLASSES and data.labels().max() == 2, "what it shows is still known"
     first = pd.read_parquet(tmp_path / "set" / "manifest.parquet")["landmarks"][0].reshape(68, 2)
     assert np.allclose(data.landmarks()[0] * 32, first, atol=1e-4)
+
+
+# --- figures -------------------------------------------------------------------------------------------
+
+
+def test_errors_by_yaw_hold_every_image_once() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"yaw": rng.uniform(-90, 90, 200), "error": rng.random(200), "error_visible": rng.random(200) / 2}
+    numbers = figures_faces.errors_by_yaw(arrays, width=30).figure.numbers
+    everything = numbers[numbers["landmarks"] == "all 68"]
+    assert everything["images"].sum() == 200 and list(everything["turned by"]) == [15, 45, 75]
+    mean = (everything["error"] * everything["images"]).sum() / 200
+    assert mean == pytest.approx(100 * arrays["error"].mean())
+    assert ((numbers["low"] <= numbers["error"]) & (numbers["error"] <= numbers["high"])).all()
+
+
+def test_points_are_drawn_where_they_are() -> None:
+    images, true = np.zeros((2, 20, 20, 3), np.uint8), np.full((2, 68, 2), 0.25)
+    figure = figures_faces.points_on(images, true, true + np.array([0.1, 0]))
+    axes = figure.axes[0]
+    hollow, filled = axes.lines
+    assert hollow.get_xdata()[0] == pytest.approx(0.25 * 20 - 0.5), "pixel centres lie at whole numbers"
+    assert filled.get_xdata()[0] == pytest.approx(0.35 * 20 - 0.5)
+    assert np.allclose(figure.numbers["mean distance, shares of the side"], 0.1)

@@ -16,7 +16,7 @@ def parts_of(recipe: Recipe, data: Prepared) -> protocols.Split:
     """The rows that a run trains, validates and tests on: the protocol's, thinned as the recipe says."""
     parts = protocols.split(data.manifest, recipe.protocol, recipe.fold)
     parts = {name: thinned(rows, recipe, 1.0 if name == "test" else recipe.share) for name, rows in parts.items()}
-    if getattr(recipe, "oversample", False):
+    if recipe.oversample:
         parts["train"] = oversampled(parts["train"], data.labels(), recipe.seed)
     return parts
 

@@ -200,7 +200,7 @@ DESIGNS: dict[str, Design] = {
         _presets(
             "affectnet-twin", {"scale": 0.002, "people": 60}, {"scale": 0.04, "people": 2000}, {"scale": 0.25},
             people=10_000, expressions=EXPRESSIONS, **EVERYDAY, occluders=0.15, blur=1.5, compression=0.4,
-            noise=0.02, label_noise=0.2,
+            noise=0.02, label_noise=0.2, levels=(3, 4), **at_hardness(0.1),
         ),
         {**AFFECTNET, "pose_over_30": 1949, "pose_over_45": 985},
         (*WILD, "The published training split has 287,651 images; the presets render a share of them."),

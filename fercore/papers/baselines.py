@@ -141,7 +141,10 @@ _CHANGES = {
     # More images than the others have: two to four times, so fewer passes over them.
     ("quick", "bu3dfe-twin"): _TWIN | {"backbone_epochs": 6, "epochs": 2},
     ("quick", "ferplus-twin"): _TWIN | {"backbone_epochs": 9, "epochs": 3},
-    ("quick", "affectnet-twin"): _TWIN | {"backbone_epochs": 9, "epochs": 3},
+    ("quick", "affectnet-twin"): _TWIN | {"backbone_epochs": 3, "epochs": 1, "oversample": True},
+    ("quick", "affectnet"): {"oversample": True},
+    ("paper", "affectnet-twin"): {"oversample": True},
+    ("paper", "affectnet"): {"oversample": True},
 }  # fmt: skip
 
 

@@ -342,7 +342,6 @@ class PCDARecipe(StagedRecipe):
         default="neutral-aware", description="Eq. (10), or Eq. (7) over all classes alike"
     )
     detach: bool = Field(default=False, description="whether anchors stand still")
-    oversample: bool = Field(default=False, description="each class as often as the most frequent one")
 
 
 _OWN = (
@@ -368,7 +367,7 @@ def recipe(preset: str = "smoke", dataset: str = "ferplus-twin", **changes: obje
     """
     values = {"paper": "pcda", **baselines.settings(preset, dataset, changes), **_PRESETS[preset]}
     if preset == "paper" and dataset.startswith("affectnet"):
-        values |= {"learning_rate": 1e-6, "oversample": True}
+        values["learning_rate"] = 1e-6
     return build(PCDARecipe, values | changes)
 
 
