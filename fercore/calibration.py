@@ -14,7 +14,7 @@ import pandas as pd
 
 from fercore import published, records
 from fercore.data import twin_designs
-from fercore.data.twin_rows import HARDEST, at_hardness
+from fercore.data.twin_rows import HARDEST, Twin, at_hardness
 from fercore.records import Record
 
 TARGETS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
@@ -136,8 +136,11 @@ def at_taken(found: list[Record]) -> list[Record]:
 
 def _differs(run: Record) -> bool:
     """Whether the twin's parameters have been set otherwise since the run."""
-    now = twin_designs.parameters(run.recipe["dataset"], run.recipe["preset"]).model_dump(mode="json")
-    return now != run.data.made["parameters"]
+    made = run.data.made["parameters"]
+    if not set(made) <= set(Twin.model_fields):
+        return True
+    # What a parameter that came later stands for by itself is what every twin had before.
+    return twin_designs.parameters(run.recipe["dataset"], run.recipe["preset"]) != Twin.model_validate(made)
 
 
 def by_yaw(found: list[Record]) -> pd.DataFrame:
