@@ -38,6 +38,7 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "weak expressions": {"levels": [4]},
     "camera flaws": {"blur": 0.0, "compression": 0.0, "noise": 0.0},
     "personal variation": {"jitter": 0.0, "drop": 0.0, "stray": 0.0},
+    "the real set's crop": {"field": 19.5},
 }
 """What a twin loses in the ablation: its name, and the parameters that take it away."""
 

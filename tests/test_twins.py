@@ -247,6 +247,18 @@ def test_landmarks_lie_in_the_picture(tiny):
     assert visible[frontal, 17:].mean() > 0.9 and not visible[np.ix_(left, range(36, 40))].any()
 
 
+def test_a_tighter_crop_shows_a_larger_face_in_the_same_place():
+    sizes, eyes = {}, {}
+    for field in (16.3, 19.5):
+        twin = parameters("ferplus-twin", "smoke", people=12, scale=0.004, field=field)
+        _, table = twins.render_rows(twin, rows(twin).iloc[:40])
+        frontal = table[table["yaw"].abs() < 20]
+        points = np.stack(frontal["landmarks"].to_numpy()).reshape(-1, 68, 2) / twin.size
+        sizes[field], eyes[field] = np.ptp(points, 1).mean(), points[:, 36:48, 1].mean()
+    assert sizes[16.3] / sizes[19.5] == pytest.approx(19.5 / 16.3, rel=0.02)
+    assert abs(eyes[16.3] - eyes[19.5]) < 0.03, "the eyes keep their share of the height"
+
+
 def test_affect_follows_the_expression(tiny):
     afraid = tiny.manifest["expression"] == "fear"
     assert (tiny.manifest["valence"][afraid] < 0).all() and (tiny.manifest["arousal"][afraid] > 0.2).all()

@@ -191,7 +191,8 @@ DESIGNS: dict[str, Design] = {
             noise=0.01, label_noise=0.05, levels=(3, 4), field=16.3, **at_hardness(0.2),
        ),
         {**FERPLUS, "pose_over_30": 1171, "pose_over_45": 634},
-        (*WILD, "Raters are ten draws from one table of what is taken for what: no rater has a character."),
+        (*WILD, "Raters are ten draws from one table of what is taken for what: no rater has a character.",
+         "The crop is as tight as the real set's: eyes and mouth lie where they lie on the mean of its images."),
         "For the official split of FERPlus {cite}`barsoum2016ferplus` and its pose subsets, which LAN and PCDA "
         "report, and for what a twin says of the real set, which is at hand.",
         calibrated(0.1, "what LAN prints for ResNet-18 on FERPlus"),
