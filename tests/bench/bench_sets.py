@@ -1,12 +1,14 @@
 """How fast real sets are read: `python tests/bench/bench_sets.py`.
 
 On trees of the published sizes that are written first, with pictures of noise: RAF-DB (15,339 of 100 pixels) into the
-prepared form, the index of AffectNet's first release (420,000 rows of its csv, every picture asked for), and FERPlus
-itself where FERCORE_DATA holds it. Each is read in a process of its own, whose peak memory is given.
+prepared form, the index of AffectNet's first release (420,000 rows of its csv, every picture asked for), 1,008 views
+rendered from 112 scans with BU-3DFE's names (20,164 vertices and a picture each), and FERPlus itself where FERCORE_DATA
+holds it. Each is read in a process of its own, whose peak memory is given.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import subprocess
@@ -18,11 +20,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fercore.data import affectnet, ferplus, rafdb
+from fercore.data import affectnet, bu3dfe, ferplus, rafdb
 from fercore.errors import DataError
 from fercore.paths import data_root
 
-RAFDB, AFFECTNET = 15_339, 420_000
+RAFDB, AFFECTNET, SCANS = 15_339, 420_000, 112
+GRID = 142  # a scan has GRID x GRID vertices
 KINDS = 64  # different pictures: writing them is not what is measured
 
 
@@ -59,12 +62,34 @@ def write_affectnet(root: Path, count: int) -> None:
                 out.write(f"{name},9,8,224,224,{points},{k % 11},0.1,0.2\n")
 
 
+def write_bu3dfe(root: Path, count: int, grid: int = GRID) -> None:
+    """Half an egg of the size of a face as VRML with a picture of noise, under ``count`` names of BU-3DFE."""
+    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(-7, 7, grid), np.linspace(-9, 9, grid)))
+    z = 6 * np.sqrt(np.clip(1 - (x / 8) ** 2 - (y / 10.5) ** 2, 0, None))
+    corner = (np.arange(grid - 1)[:, None] * grid + np.arange(grid - 1)).ravel()
+    quads = np.stack([corner, corner + 1, corner + grid + 1, corner + grid], 1)
+    faces = ",\n".join(f"{a}, {b}, {c}, {d}, -1" for a, b, c, d in quads)
+    points = ", ".join(f"{a:.4f} {b:.4f} {c:.4f}" for a, b, c in zip(10 * x, 10 * y, 10 * z, strict=True))
+    places = ", ".join(f"{a:.5f} {b:.5f}" for a, b in zip(x / 14 + 0.5, y / 18 + 0.5, strict=True))
+    text = f"""#VRML V2.0 utf8
+    Shape {{ appearance Appearance {{ texture ImageTexture {{ url "face.bmp" }} }} geometry IndexedFaceSet {{
+    coord Coordinate {{ point [ {points} ] }} texCoord TextureCoordinate {{ point [ {places} ] }}
+    coordIndex [ {faces} ] texCoordIndex [ {faces} ] }} }}"""
+    noise = np.random.default_rng(0).integers(60, 220, (512, 512, 3), dtype=np.uint8)
+    for k in range(count):
+        folder = root / f"F{k // 4 + 1:04d}"
+        folder.mkdir(exist_ok=True)
+        name = f"{folder.name}_HA{k % 4 + 1:02d}WH"
+        (folder / f"{name}_F3D.wrl").write_text(text)
+        Image.fromarray(noise).save(folder / f"{name}_F2D.bmp")
+
+
 def read(what: str, source: str, target: str) -> int:
     """Read one set; how many images came out."""
     if what == "affectnet":
         return len(affectnet.read(Path(source)).table)
-    if what == "rafdb":
-        rafdb.SET.prepare(Path(target), Path(source), progress=False)
+    if what in ("rafdb", "bu3dfe"):
+        {"rafdb": rafdb, "bu3dfe": bu3dfe}[what].SET.prepare(Path(target), Path(source), progress=False)
     else:
         ferplus.prepare(Path(target), Path(source), progress=False)
     from fercore.data.prepared import open_prepared
@@ -80,13 +105,16 @@ def measured(what: str, source: Path, target: Path) -> None:
     print(f"{what:>10} {int(images):8,d} {float(seconds):9.1f} {float(peak):10.0f}", flush=True)
 
 
-def main(rafdb_images: int = RAFDB, affectnet_rows: int = AFFECTNET, real: bool = True) -> None:
+def main(
+    rafdb_images: int = RAFDB, affectnet_rows: int = AFFECTNET, scans: int = SCANS, grid: int = GRID, real: bool = True
+) -> None:
     print("       set   images   seconds  peak, MiB")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for name, write, count in (
             ("rafdb", write_rafdb, rafdb_images),
             ("affectnet", write_affectnet, affectnet_rows),
+            ("bu3dfe", functools.partial(write_bu3dfe, grid=grid), scans),
         ):
             (root / name).mkdir()
             write(root / name, count)
