@@ -152,3 +152,21 @@ def shares(tables: Mapping[str, pd.DataFrame]) -> Figure:
     figure.tight_layout()
     long = pd.concat([t.rename(columns={metric: "value"}).assign(metric=metric) for metric, t in tables.items()])
     return told(figure, long.reset_index(drop=True))
+
+
+def symmetries(tables: Mapping[str, pd.DataFrame]) -> Axes:
+    """Mean symmetry with its 95 % interval by how far heads are said to be turned, a colour a data set.
+
+    ``tables``: name of a data set -> :func:`fercore.data.ferplus_tables.pose_symmetry`.
+    """
+    _, axes = plt.subplots(figsize=(6.2, 2.6))
+    for (name, table), colour in zip(tables.items(), ("#111827", OURS), strict=False):
+        places = np.arange(len(table))
+        ends = [table["symmetry"] - table["low"], table["high"] - table["symmetry"]]
+        axes.errorbar(places, table["symmetry"], ends, color=colour, marker="o", capsize=4, label=name)
+        axes.set_xticks(places, table["turned"])
+    axes.axhline(0, color="#9ca3af", lw=0.8)
+    axes.set(xlabel="the head is turned by", ylabel="correlation with\nthe mirror image")
+    axes.set_xlim(-0.3, len(places) - 0.7)
+    axes.legend(frameon=False, fontsize=8)
+    return told(axes, pd.concat([table.assign(data=name) for name, table in tables.items()], ignore_index=True))

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny import Command, ferplus_archive, ferplus_files, ferplus_folder, png
+from tiny import Command, ferplus_archive, ferplus_files, ferplus_folder, manifest, png, write_prepared
 
-from fercore.data import ferplus, prepared
+from fercore.data import ferplus, ferplus_tables, prepared
 from fercore.data.check import check
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.pose_subsets import read_list
+from fercore.data.prepared import open_prepared
 from fercore.errors import DataError, ParameterError
 from fercore.paths import data_root
 
@@ -395,3 +396,27 @@ def test_published_pose_subsets_and_test_labels(votes: dict[str, pd.DataFrame]) 
     labels = [int(word) for word in (lists / f"{TEST_LIST}_label.txt").read_text().split()]
     assert len(names) == len(labels) == 3137
     assert [label_of[name] for name in names] == labels
+
+
+def test_symmetry_is_the_correlation_with_the_mirror_image(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = np.repeat(rng.integers(0, 256, (6, 12, 12, 1), dtype=np.uint8), 3, axis=3)
+    images[0] = np.maximum(images[0], images[0][:, ::-1])
+    images[1] = 7  # of one colour: nothing to correlate
+    found = ferplus_tables.symmetry(images)
+    for image, value in zip(images[2:, :, :, 0], found[2:], strict=True):
+        assert value == pytest.approx(np.corrcoef(image.ravel(), image[:, ::-1].ravel())[0, 1], abs=1e-5)
+    assert found[0] == pytest.approx(1) and found[1] == 0
+
+    table = manifest(12, 2)
+    table["split"] = "test"
+    place = np.arange(len(table)) % 3
+    table["pose_over_30"], table["pose_over_45"] = place > 0, place > 1
+    data = open_prepared(write_prepared(tmp_path / "set", table))
+    by_list = ferplus_tables.pose_symmetry(data)
+    assert list(by_list["turned"]) == list(ferplus_tables.TURNS) and by_list["images"].sum() == len(table)
+    every = ferplus_tables.symmetry(data.images)
+    for k, row in enumerate(by_list.itertuples()):
+        assert row.symmetry == pytest.approx(every[place == k].mean(), abs=1e-6) and row.low <= row.symmetry <= row.high
+    bare = open_prepared(write_prepared(tmp_path / "bare", manifest(12, 2).assign(split="test")))
+    assert ferplus_tables.pose_symmetry(bare).empty, "a set without lists has no such groups"

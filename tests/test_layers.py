@@ -14,8 +14,8 @@ from fercore.provenance import imported_modules
 
 ORDER = (
     *("errors", "paths", "provenance", "progress"),
-    *("recipe", "clustering", "layers", "losses", "backbones", "heads", "faces", "data", "weights"),
-    *("train", "evaluate", "verification", "landmarks", "papers"),
+    *("recipe", "clustering", "evaluate", "backbones", "heads", "faces", "data", "weights"),
+    *("train", "verification", "landmarks", "papers"),
     *(
         "records",
         "published",

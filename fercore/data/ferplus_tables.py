@@ -15,6 +15,7 @@ from fercore.data.ferplus import LABEL_FILES, POSE_LISTS, RULES, VOTES, disagree
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.prepared import Prepared
 from fercore.errors import DataError
+from fercore.evaluate import bootstrap
 
 SPLITS = ("train", "validation", "test")
 
@@ -124,6 +125,35 @@ def repeats(data: Prepared) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def symmetry(images: np.ndarray) -> np.ndarray:
+    """Correlation of each picture with its own mirror image: (N, S, S, 3) uint8 -> (N,), 1 for a symmetric one.
+
+    A face that looks into the camera is nearly symmetric, but for light and hair; one that is turned is not.
+    """
+    grey = images[..., 0].reshape(len(images), -1).astype(np.float32)
+    flipped = images[:, :, ::-1, 0].reshape(len(images), -1).astype(np.float32)
+    grey, flipped = (x - x.mean(1, keepdims=True) for x in (grey, flipped))
+    return (grey * flipped).sum(1) / np.maximum(np.linalg.norm(grey, axis=1) * np.linalg.norm(flipped, axis=1), 1e-9)
+
+
+TURNS = ("up to 30°", "30° to 45°", "beyond 45°")
+"""How far test images are turned, by the two pose lists."""
+
+
+def pose_symmetry(data: Prepared) -> pd.DataFrame:
+    """:func:`symmetry` of the test images by the pose lists, or a twin's true poses: mean with its 95 % interval."""
+    rows = np.flatnonzero(data.manifest["split"] == "test")
+    test, found = data.manifest.iloc[rows], symmetry(data.images[rows])
+    if not set(POSE_LISTS) <= set(test):
+        return pd.DataFrame(columns=["turned", "images", "symmetry", "low", "high"])
+    beyond30, beyond45 = (test[name].to_numpy(bool) for name in POSE_LISTS)
+    lines = []
+    for name, chosen in zip(TURNS, (~beyond30, beyond30 & ~beyond45, beyond45), strict=True):
+        interval = bootstrap(found[chosen].astype(float))
+        lines.append((name, int(chosen.sum()), interval.value, interval.low, interval.high))
+    return pd.DataFrame(lines, columns=["turned", "images", "symmetry", "low", "high"])
+
+
 def compute(source: Path, data: Prepared) -> dict[str, pd.DataFrame]:
     """All tables from the real files: the label files below ``source`` and the prepared form."""
     votes = {name: read_votes(source, name) for name in LABEL_FILES}
@@ -135,10 +165,14 @@ def compute(source: Path, data: Prepared) -> dict[str, pd.DataFrame]:
         "two_files": two_files(votes),
         "pose_counts": pose_counts(data),
         "repeats": repeats(data),
+        "pose_symmetry": pose_symmetry(data),
     }
 
 
-NAMES = ("rule_counts", "class_counts", "mean_votes", "agreement", "two_files", "pose_counts", "repeats")
+NAMES = (
+    *("rule_counts", "class_counts", "mean_votes", "agreement"),
+    *("two_files", "pose_counts", "repeats", "pose_symmetry"),
+)
 
 
 def save(tables: dict[str, pd.DataFrame], folder: Path) -> None:
