@@ -15,6 +15,7 @@ that other code has made than what stands here now counts, and is called stale.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ from fercore.records import Record
 VERDICTS = ("reproduced", "differs", "not run", "data not at hand")
 PRESETS = ("paper", "quick")
 """Presets whose results count, fullest first."""
+COUNTED = "counted"
+"""What a criterion says in place of records where the published network itself is counted."""
 SCALES = {"%": 100.0, "share": 1.0, "M": 1e-6, "G": 1e-9, "": 1.0}
 """From a record's number to the unit that a paper prints."""
 
@@ -202,9 +205,12 @@ def _prepared_here(dataset: str) -> bool:
 def _compare(criterion: Any, runs: Sequence[Record], stale: frozenset[str]) -> Comparison:
     place = criterion.table or criterion.figure
     cell = published.cell(criterion.paper, place, criterion.row, criterion.column, criterion.of or None)
-    fitting = [run for run in runs if _fits(run, criterion)]
-    real = _measure([run for run in fitting if _of(run, criterion.dataset)], criterion, cell["unit"], stale)
-    twin = _measure([run for run in fitting if not _of(run, criterion.dataset)], criterion, cell["unit"], stale)
+    if criterion.where == COUNTED:
+        real, twin = _counted(criterion, cell["unit"]), None
+    else:
+        fitting = [run for run in runs if _fits(run, criterion)]
+        real = _measure([run for run in fitting if _of(run, criterion.dataset)], criterion, cell["unit"], stale)
+        twin = _measure([run for run in fitting if not _of(run, criterion.dataset)], criterion, cell["unit"], stale)
     agrees = _agree(cell["printed"], real, criterion.tolerance)
     return Comparison(place, criterion.row, criterion.column, cell["printed"], cell["unit"], real, twin, agrees)
 
@@ -217,8 +223,20 @@ def _fits(run: Record, criterion: Any) -> bool:
     return of and all(str(run.recipe.get(name)) == value for name, value in wanted.items())
 
 
+def _counted(criterion: Any, unit: str) -> Measured:
+    """A size that needs neither data nor training: of the network at its published size, by ``PART.FIELD``."""
+    part, field = criterion.metric.split(".")
+    value = float(SCALES[unit] * getattr(_sizes(criterion.paper)[part], field))
+    return Measured(value, math.nan, math.nan, COUNTED, 0, 0, (), "", ())
+
+
+@functools.cache
+def _sizes(paper: str) -> dict[str, evaluate.Cost]:
+    return experiments.paper(paper).sizes()
+
+
 def _of(run: Record, dataset: str) -> bool:
-    """Whether a record counts as one on the criterion's real data; a count of parameters needs no data."""
+    """Whether a record counts as one on the criterion's real data."""
     return run.data.real or not dataset
 
 

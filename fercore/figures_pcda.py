@@ -11,10 +11,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from torch import nn
 
-from fercore import audit, evaluate, published
+from fercore import audit, published
 from fercore.figures import COLOURS, OURS, told
+from fercore.papers import pcda
 from fercore.papers.pcda import PCDA
 
 PARTS = {"jaw": range(17), "brows": range(17, 27), "nose": range(27, 36), "eyes": range(36, 48), "mouth": range(48, 68)}
@@ -126,27 +126,11 @@ def pulled(
     )
 
 
-class Part(nn.Module):
-    """A part of the network as a network of its own, so that it can be counted."""
-
-    def __init__(self, part: nn.Module, call: str) -> None:
-        super().__init__()
-        self.part, self.call = part, call
-
-    def forward(self, images: object) -> object:
-        return getattr(self.part, self.call)(images)
-
-
 def sizes(network: PCDA) -> pd.DataFrame:
-    """Parameters (M) and operations an image (G) of each module beside the paper's Table 8, in both conventions.
-
-    The landmark backbone counts with its head, as the paper's 1.0 M does, and its operations up to what is used.
-    """
-    whole = evaluate.cost(network, 112)
-    image = evaluate.cost(Part(network.backbone, "forward"), 112)
-    landmark = evaluate.cost(Part(network.landmark, "features"), 112)
-    rest = [a - b - c for a, b, c in zip(whole, image, landmark, strict=True)]
-    modules = {"image backbone": image, "landmark backbone": landmark, "cross attention module": rest}
+    """Parameters (M) and operations an image (G) of each module beside the paper's Table 8, in both conventions."""
+    counted = pcda.costs(network)
+    names = {"image backbone": "image", "landmark backbone": "landmark", "cross attention module": "attention"}
+    modules, whole = {name: counted[part] for name, part in names.items()}, counted["whole"]
     rows = [
         {
             "module": name,

@@ -204,6 +204,8 @@ def _ours(row: Mapping[str, Any], kind: str) -> str:
         return ""
     interval = "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"
     seeds, folds = row[f"{kind} seeds"], row[f"{kind} folds"]
+    if not seeds:  # a size, which is counted and not trained
+        return f"{value:.2f}<br>{row[f'{kind} preset']}"
     runs = f"{seeds} seed{'s' * (seeds != 1)}" + (f", {folds} fold{'s' * (folds != 1)}" if kind == "twin" else "")
     mark = "<br>**stale**" if row[f"{kind} stale"] else ""
     return f"{value:.2f}{interval}<br>{row[f'{kind} preset']}, {runs}{mark}"

@@ -21,6 +21,7 @@ from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.backbones.resnet import ResNet18
 from fercore.data.labels import EXPRESSIONS
 from fercore.errors import ParameterError
+from fercore.evaluate import Cost, cost
 from fercore.papers import baselines
 from fercore.papers.baselines import CrossEntropy, ResNet18Classifier, StagedRecipe, class_activation, first_stage
 from fercore.papers.landmarks import as_detected
@@ -223,6 +224,34 @@ class PCDA(nn.Module):
         return "max" if self.kind == "conv" else self.kind
 
 
+class Part(nn.Module):
+    """One method of a part of a network as a network of its own, so that it can be counted and timed."""
+
+    def __init__(self, part: nn.Module, call: str) -> None:
+        super().__init__()
+        self.part, self.call = part, call
+
+    def forward(self, images: Tensor) -> Tensor:
+        return getattr(self.part, self.call)(images)
+
+
+def costs(network: PCDA, side: int = 112) -> dict[str, Cost]:
+    """Parameters and operations an image of ``image`` and ``landmark`` backbone, of ``attention`` and of the ``whole``.
+
+    The landmark backbone counts with its head, as the paper's 1.0 M does, and its operations up to what is used.
+    """
+    whole, image = cost(network, side), cost(network.backbone, side)
+    landmark = cost(Part(network.landmark, "features"), side)
+    attention = Cost(*(a - b - c for a, b, c in zip(whole, image, landmark, strict=True)))
+    return {"image": image, "landmark": landmark, "attention": attention, "whole": whole}
+
+
+def sizes() -> dict[str, Cost]:
+    """:func:`costs` at the published size, for eight classes; no memory is taken."""
+    with torch.device("meta"):
+        return costs(PCDA(classes=8))
+
+
 # --- Section 3.2: neutral-aware anchor loss ------------------------------------------------------------
 
 
@@ -382,20 +411,9 @@ def model(recipe: PCDARecipe, classes: int) -> ResNet18Classifier | PCDA:
     trunk = baselines.trunk(recipe)
     if recipe.method == "plain":
         return ResNet18Classifier(trunk, classes)
-    return PCDA(
-        classes,
-        blocks=recipe.blocks,
-        dimensions=recipe.dimensions,
-        heads=recipe.heads,
-        drop=recipe.drop,
-        dot=recipe.dot,
-        cross=recipe.cross,
-        heat=recipe.heat,
-        side=recipe.image_size,
-        frozen=recipe.frozen,
-        backbone=trunk,
-        landmark=MobileFaceNet(recipe.image_size),
-    )
+    same = ("blocks", "dimensions", "heads", "drop", "dot", "cross", "heat", "frozen")
+    given = {name: getattr(recipe, name) for name in same} | {"side": recipe.image_size}
+    return PCDA(classes, **given, backbone=trunk, landmark=MobileFaceNet(recipe.image_size))
 
 
 def criterion(recipe: PCDARecipe, network: nn.Module) -> CrossEntropy | PCDALoss:

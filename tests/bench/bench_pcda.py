@@ -22,8 +22,7 @@ import torch
 from torch import nn
 
 from fercore import evaluate, speed
-from fercore.figures_pcda import Part
-from fercore.papers.pcda import PCDA
+from fercore.papers.pcda import PCDA, Part
 
 
 @contextlib.contextmanager
