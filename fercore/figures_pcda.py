@@ -177,7 +177,7 @@ def conventions(table: pd.DataFrame) -> Axes:
     axes.set(
         yticks=places, yticklabels=table["network"], xlabel="operations an image, 10⁹", ylim=(-0.6, len(table) - 0.4)
     )
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.06 * table["two a multiply-add"].max())
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
     return told(axes, table)
 
@@ -214,7 +214,7 @@ def speeds(table: pd.DataFrame, precision: str = "fp32") -> Figure:
                 axes.annotate(f"{value:.0f}" if value >= 10 else f"{value:.1f}", (value, place), (0, above),
                               textcoords="offset points", ha="center", fontsize=8, color=colour)  # fmt: skip
         axes.set(title=f"batch of {batch}", xlabel="milliseconds an image", ylim=(-0.7, len(forms) - 0.3))
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.12 * own["milliseconds"].max())
     grid[0, 0].set(yticks=range(len(forms))[::-1], yticklabels=[FORMS[form] for form in forms])
     handles, labels = grid[0, 0].get_legend_handles_labels()
     if len(set(own["network"])) > 1:

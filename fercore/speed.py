@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fercore import evaluate, provenance
+from fercore import evaluate
 from fercore.errors import ParameterError
 from fercore.paths import reference_records
 from fercore.recipe import unknown
@@ -48,12 +49,14 @@ def folded(network: nn.Module) -> nn.Module:
     return network
 
 
-def ready(network: nn.Module, form: Form = "compiled", precision: Precision = "fp32") -> Callable[[Tensor], Any]:
+def ready(
+    network: nn.Module, form: Form = "compiled", precision: Precision = "fp32", *, channels_last: bool = True
+) -> Callable[[Tensor], Any]:
     """The network as it answers fastest, or as it is: images (B, 3, S, S) -> what it returns.
 
-    ``folded``: batch norms folded, channels last. ``compiled``: the same through torch.compile, its weights laid out
-    for the machine, which needs a C++ compiler and, at the first call, a minute. Attention is PyTorch's fused one in
-    all of them. ``bf16`` halves the bits of weights and images.
+    ``folded``: batch norms folded, channels last (where the network bears that). ``compiled``: the same through
+    torch.compile, its weights laid out for the machine, which needs a C++ compiler and, at the first call, a minute.
+    Attention is PyTorch's fused one in all of them. ``bf16`` halves the bits of weights and images.
     """
     if form not in get_args(Form):
         raise ParameterError(unknown("form", form, get_args(Form)))
@@ -63,7 +66,8 @@ def ready(network: nn.Module, form: Form = "compiled", precision: Precision = "f
     if form == "eager":
         network, layout = copy.deepcopy(network).eval().to(dtype), torch.contiguous_format
     else:
-        network, layout = folded(network).to(dtype, memory_format=torch.channels_last), torch.channels_last
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        network = folded(network).to(dtype, memory_format=layout)
     if form == "compiled":
         network = torch.compile(network, options={"freezing": True} if _on_cpu(network) else None)
 
@@ -109,12 +113,13 @@ def measure(
     device: str = "cpu",
     repeats: int = 7,
     peaks: Sequence[int] = (512, 1024, 2048),
+    channels_last: bool = True,
 ) -> pd.DataFrame:
     """Time networks by (name, part) in every form, precision and batch: :data:`COLUMNS`.
 
     What the machine or a compiler that is missing can't do is left out, and said on the console.
     """
-    where = torch.cuda.get_device_name() if device != "cpu" else provenance.machine()["processor"]
+    where = torch.cuda.get_device_name() if device != "cpu" else processor()
     rows = []
     for precision in precisions:
         best = peak(precision, device, peaks)
@@ -122,7 +127,7 @@ def measure(
             adds = evaluate.cost(network, side).multiply_adds
             for form in forms:
                 try:
-                    answer = ready(network.to(device), form, precision)
+                    answer = ready(network.to(device), form, precision, channels_last=channels_last)
                     times = {
                         batch: seconds(
                             lambda x=torch.randn(batch, 3, side, side, device=device), f=answer: f(x), repeats, device
@@ -143,6 +148,14 @@ def measure(
                     for batch, time in times.items()
                 ]  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, and whether it multiplies matrices of bf16; where Linux does not say, its kind."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    known = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    name = known.get("model name") or platform.processor() or platform.machine()
+    return name + (" with AMX" if "amx_bf16" in known.get("flags", "").split() else "")
 
 
 def share_of_peak(table: pd.DataFrame) -> pd.Series:

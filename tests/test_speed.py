@@ -133,3 +133,9 @@ def test_figures_of_time() -> None:
     assert len(figures_pcda.speeds(table).axes) == 2
     modules = figures_pcda.modules(table)
     assert (modules["attention and classifier"] == 3.0).all() and len(modules) == 4
+
+
+def test_the_processor_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("model name\t: Some CPU\nflags\t\t: fpu amx_bf16\n\nmodel name\t: Some CPU\n")
+    assert speed.processor(tmp_path / "cpuinfo") == "Some CPU with AMX"
+    assert speed.processor(tmp_path / "none"), "elsewhere its kind"
