@@ -19,7 +19,7 @@ from fercore.recipe import PRESETS
 
 GROUPS = {
     "design": ("people", "expressions", "pans", "tilts", "repeats", "scale"),
-    "pictures": ("size", "supersampling", "scenery", "grey"),
+    "pictures": ("size", "supersampling", "scenery", "grey", "field"),
     "difficulty": (
         "levels", "jitter", "drop", "stray", "pose_jitter", "noise", "accessories", "occluders", "blur", "compression",
         "label_noise",
