@@ -23,7 +23,7 @@ os.environ["FERCORE_STEP"] = "1"  # marks the lines that `make book` shows
 DATA = {
     "data/twins": ["kdef-twin"],
     "data/calibration": ["kdef-twin"],
-    "data/ferplus": ["ferplus", "ferplus-twin"],
+    "data/ferplus": ["ferplus"],
     "lan/training": ["kdef-twin"],
     "lan/ablations": ["kdef-twin"],
     "use/photo": ["kdef-twin"],

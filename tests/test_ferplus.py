@@ -23,7 +23,7 @@ from fercore.data.labels import EXPRESSIONS
 from fercore.data.pose_subsets import read_list
 from fercore.data.prepared import open_prepared
 from fercore.errors import DataError, ParameterError
-from fercore.paths import data_root
+from fercore.paths import data_root, reference_records
 
 MAJORITY = ["neutral", "happiness", "surprise", "contempt"]
 """The answers of the small tree's images 0, 1, 28710 and 32222, in this order."""
@@ -420,3 +420,13 @@ def test_symmetry_is_the_correlation_with_the_mirror_image(tmp_path: Path) -> No
         assert row.symmetry == pytest.approx(every[place == k].mean(), abs=1e-6) and row.low <= row.symmetry <= row.high
     bare = open_prepared(write_prepared(tmp_path / "bare", manifest(12, 2).assign(split="test")))
     assert ferplus_tables.pose_symmetry(bare).empty, "a set without lists has no such groups"
+
+
+def test_the_twins_symmetry_is_recorded_and_falls_with_the_true_angle(tmp_path: Path) -> None:
+    table = ferplus_tables.twin(reference_records() / "ferplus-tables")
+    assert list(table["turned"]) == list(ferplus_tables.TURNS) and list(table["images"]) == [1966, 537, 634]
+    assert (
+        table["symmetry"].is_monotonic_decreasing and (table["high"].iloc[1:] < table["low"].iloc[:-1].to_numpy()).all()
+    )
+    with pytest.raises(DataError, match=r"has no twin_symmetry.csv"):
+        ferplus_tables.twin(tmp_path)

@@ -140,6 +140,10 @@ TURNS = ("up to 30°", "30° to 45°", "beyond 45°")
 """How far test images are turned, by the two pose lists."""
 
 
+TWIN = "twin_symmetry.csv"
+"""Beside the tables: :func:`pose_symmetry` of the twin at preset quick, which is too large to render for a page."""
+
+
 def pose_symmetry(data: Prepared) -> pd.DataFrame:
     """:func:`symmetry` of the test images by the pose lists, or a twin's true poses: mean with its 95 % interval."""
     rows = np.flatnonzero(data.manifest["split"] == "test")
@@ -190,6 +194,15 @@ def load(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: pd.read_csv(folder / f"{name}.csv") for name in NAMES}
 
 
+def twin(folder: Path) -> pd.DataFrame:
+    """The recorded symmetry of the twin; a missing file is an error that says how to make it."""
+    if not (folder / TWIN).is_file():
+        raise DataError(
+            f"{folder} has no {TWIN}.", do="restore it from git, or run python -m fercore.data.ferplus_tables"
+        )
+    return pd.read_csv(folder / TWIN)
+
+
 def same(first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> list[str]:
     """Names of the tables that differ by more than rounding."""
     return [name for name in first if not _close(first[name], second[name])]
@@ -204,3 +217,11 @@ def _close(first: pd.DataFrame, second: pd.DataFrame) -> bool:
         np.allclose(first[numbers], second[numbers], atol=1e-5)
         and (first[words].astype(str).to_numpy() == second[words].astype(str).to_numpy()).all()
     )
+
+
+if __name__ == "__main__":
+    from fercore.data import catalogue
+    from fercore.paths import reference_records
+
+    save({TWIN.removesuffix(".csv"): pose_symmetry(catalogue.prepare("ferplus-twin", "quick"))},
+         reference_records() / "ferplus-tables")  # fmt: skip

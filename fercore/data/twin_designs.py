@@ -188,7 +188,7 @@ DESIGNS: dict[str, Design] = {
         _presets(
             "ferplus-twin", {"scale": 0.02, "people": 60}, {"scale": 0.4, "people": 2000}, {"people": 4000},
             people=4000, expressions=EXPRESSIONS, grey=True, **EVERYDAY, occluders=0.1, blur=1.5, compression=0.2,
-            noise=0.01, label_noise=0.05, levels=(2, 3, 4), field=16.3, **at_hardness(0.2),
+            noise=0.01, label_noise=0.05, levels=(3, 4), field=16.3, **at_hardness(0.8),
        ),
         {**FERPLUS, "pose_over_30": 1171, "pose_over_45": 634},
         (*WILD, "Raters are ten draws from one table of what is taken for what: no rater has a character.",
