@@ -5,6 +5,8 @@ number of which records stands for which published number: the cell (place, row,
 column, data set), the records (data set, settings of the recipe), the subset of
 the test images and the metric. Values and verdicts are computed, never typed.
 
+Sizes need neither: a criterion that says ``counted`` in place of settings counts the published network itself.
+
 Only records on the real data set are judged; a twin's number is shown beside, and
 no more. ``smoke`` runs are no results. A run whose command sets something that
 the criterion does not name is a variant and does not count. Of the rest, the

@@ -16,6 +16,8 @@ from fercore.train import Batches, to_predict
 
 NEAR = 0.05
 """A landmark counts as found within this share of the face's size."""
+SHOWN = 40
+"""Test images whose found landmarks a record keeps."""
 
 
 def distances(found: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -48,10 +50,12 @@ def test(
 
     ``accuracy``: share of landmarks within :data:`NEAR`; ``normalised_mean_error``: the mean of :func:`distances`,
     ``..._visible`` of those landmarks that the head itself does not hide. Arrays, each (N,): ``error`` and
-    ``error_visible`` of each image, its ``yaw``, and ``samples``.
+    ``error_visible`` of each image, its ``yaw``, and ``samples``; and of the first images, whose rows in the manifest
+    are ``shown_rows``, what was ``found`` (n, 68, 2).
     """
     rows, device = parts["test"], next(network.parameters()).device
-    error = distances(find(network, to_predict(recipe, data, rows, device)), data.landmarks()[rows])
+    found = find(network, to_predict(recipe, data, rows, device))
+    error = distances(found, data.landmarks()[rows])
     manifest = data.manifest.iloc[rows]
     visible = np.stack(manifest["visible"].to_numpy()).astype(bool)
     subjects = manifest["subject"].to_numpy().astype(str)
@@ -72,5 +76,7 @@ def test(
         "error_visible": of_visible.astype(np.float32),
         "yaw": manifest["yaw"].to_numpy(np.float32),
         "samples": manifest["sample"].to_numpy().astype(str),
+        "shown_rows": rows[:SHOWN],
+        "found": found[:SHOWN].astype(np.float16),
     }
     return {"test": metrics}, arrays

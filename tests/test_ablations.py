@@ -34,6 +34,9 @@ def test_each_ablation_has_one_row_as_published(paper: str) -> None:
 
 def test_published_rows_are_those_of_the_table() -> None:
     assert ablations.quoted("lan", "fusion") == {"addition": 60.88, "concatenation": 60.2, "averaging": 59.4}
+    pcda = ablations.quoted("pcda", "attention")
+    assert len(pcda) == 8 and pcda["none"] == 91.3 and max(pcda, key=pcda.get) == "dot+cross+NeAA"
+    assert ablations.quoted("pcda", "map")["Max+Repeat"] == pcda["dot+cross+NeAA"]
 
 
 def test_choosing_an_ablation() -> None:

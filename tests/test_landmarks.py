@@ -127,6 +127,8 @@ def test_landmarks_are_learnt_and_the_record_says_how_well(squares: None) -> Non
     assert arrays["error"].mean() == pytest.approx(numbers["normalised_mean_error"], rel=1e-5)
     assert arrays["error_visible"].mean() == pytest.approx(numbers["normalised_mean_error_visible"], rel=1e-5)
     assert np.abs(arrays["yaw"]).max() <= 90
+    shown = landmarks.distances(arrays["found"].astype(float), true[arrays["shown_rows"]]).mean(1)
+    assert np.allclose(shown, arrays["error"][: len(shown)], atol=2e-3), "what is shown is what was judged"
     assert experiments.run(recipe).started == record.started, "found, not trained again"
 
 

@@ -44,7 +44,8 @@ class IR50(nn.Module):
     """images (B, 3, 112, 112) -> feature map (B, 256, 14, 14); 17,611,968 parameters at the published ``width`` 64.
 
     A side of S gives S / 8. ``width`` is the number of channels of the first stage; ``units`` how many each stage has.
-    :attr:`convention`: order of the channels, mean and spread that the published weights expect taken away.
+    :attr:`convention`: order of the channels, mean and spread that the published weights were trained with, as in
+    face.evoLVe, where they come from.
     """
 
     convention = ("RGB", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

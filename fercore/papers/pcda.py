@@ -393,6 +393,9 @@ def recipe(preset: str = "smoke", dataset: str = "ferplus-twin", **changes: obje
 
     ``paper`` is the published setting: 112 x 112, Adam, rate 3.5e-5 (1e-6 on AffectNet), batches of 144. ``quick`` has
     the trunk of this book's other quick runs and 192 numbers a token, for two cores.
+
+    # Paper unclear: neither weight decay nor how many images are erased is
+    # given. Here there is no decay, and half of them are.
     """
     values = {"paper": "pcda", **baselines.settings(preset, dataset, changes), **_PRESETS[preset]}
     if preset == "paper" and dataset.startswith("affectnet"):
