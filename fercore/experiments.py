@@ -29,6 +29,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from filelock import FileLock
+from sklearn.decomposition import PCA
 from torch import nn
 
 from fercore import evaluate, provenance, records, weights
@@ -47,12 +48,15 @@ STARTS = {"start": "backbone", "landmark_weights": "landmark"}
 """Parameters that name such weights, and the part of the network that they fill."""
 SHOWN = 70
 """Test images whose maps a record keeps: in the KDEF twin, all views of one person."""
+COMPONENTS = 8
+"""How many principal components of the test images' features a record keeps."""
 
 
 def papers() -> tuple[str, ...]:
     """Papers that can be trained: modules of ``fercore.papers`` with recipe, model, criterion, refresh, backbone_stage.
 
-    They may have a ``view`` of the data, a ``judge`` that chooses the epoch, a ``test``, and ``maps`` for figures.
+    They may have a ``view`` of the data, a ``judge`` that chooses the epoch, a ``test``, ``maps`` and ``features`` for
+    figures.
     Found by what they define, so that a new paper changes no code that a record's hash covers.
     """
     files = sorted((provenance.PACKAGE / "papers").glob("*.py"))
@@ -199,6 +203,7 @@ def _train(
     seconds = max(time.perf_counter() - clock, _seconds(history))
     metrics, arrays = getattr(module, "test", test)(recipe, network, data, parts)
     arrays |= _maps(recipe, module, network, data, parts["test"])
+    arrays |= _features(recipe, module, network, data, parts["test"])
     if recipe.also_on:
         name = f"on_{recipe.also_on}"
         metrics[name], arrays[f"confusion_{name}"] = _test_elsewhere(
@@ -347,6 +352,29 @@ def _maps(
     return {"map_rows": rows} | {f"map_{name}": value.cpu().numpy().astype(np.float16) for name, value in found.items()}
 
 
+@torch.no_grad()
+def _features(
+    recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Where the test images lie among each other: the first components of the paper's ``features``, by variance.
+
+    ``features`` (N, n <= COMPONENTS), ``features_share`` (n,) of the variance; ``known_arousal`` and ``known_valence``
+    (N,) where the data set knows them. Nobody's picture can be made of them.
+    """
+    if not hasattr(module, "features"):
+        return {}
+    device = next(network.parameters()).device
+    batches = to_predict(recipe, data, rows, device)
+    every = torch.cat([module.features(network, batch["images"]).float().cpu() for batch in batches]).numpy()
+    axes = PCA(min(COMPONENTS, *every.shape), svd_solver="full").fit(every.astype(np.float64))
+    known = {name: data.manifest[name].to_numpy()[rows] for name in ("arousal", "valence") if name in data.manifest}
+    return {
+        "features": axes.transform(every.astype(np.float64)).astype(np.float16),
+        "features_share": axes.explained_variance_ratio_.astype(np.float32),
+        **{f"known_{name}": values.astype(np.float16) for name, values in known.items()},
+    }
+
+
 def _test_elsewhere(
     recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, other: Prepared
 ) -> tuple[dict[str, Any], np.ndarray]:
@@ -419,5 +447,5 @@ def command(recipe: Recipe) -> str:
 
 
 def _word(value: Any) -> str:
-    """A value as the command line reads it back; what holds others as quoted JSON, which is YAML, too."""
-    return shlex.quote(json.dumps(value)) if isinstance(value, dict) else str(value)
+    """A value as the command line reads it back; what holds others, and nothing, as quoted JSON, which is YAML, too."""
+    return shlex.quote(json.dumps(value)) if isinstance(value, dict) or value == "" else str(value)

@@ -129,8 +129,7 @@ def pulled(
 def sizes(network: PCDA) -> pd.DataFrame:
     """Parameters (M) and operations an image (G) of each module beside the paper's Table 8, in both conventions."""
     counted = pcda.costs(network)
-    names = {"image backbone": "image", "landmark backbone": "landmark", "cross attention module": "attention"}
-    modules, whole = {name: counted[part] for name, part in names.items()}, counted["whole"]
+    modules, whole = {name: counted[part] for name, part in audit.MODULES.items()}, counted["whole"]
     rows = [
         {
             "module": name,

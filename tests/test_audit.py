@@ -153,3 +153,12 @@ def test_conventions() -> None:
     image = table.loc["image backbone"]
     assert abs(image["multiply-adds, counted, G"] - image["FLOPs, printed, G"]) < 0.05, "one multiply-add is one FLOP"
     assert (table["twice that, G"] > 1.5 * table["FLOPs, printed, G"]).all()
+    # The attention again, from the paper's equations: four projections (Eq. 3), an output projection and a perceptron
+    # of ratio 4 a block, two embeddings of 256 and 128 channels; norms, positions, classifier are what is left out.
+    width, tokens, blocks = 768, 197, 2
+    weights = blocks * 13 * width**2 + (256 + 128) * width
+    # Of the four projections the one that Eq. (4) does not use takes no operations.
+    adds = blocks * (12 * width**2 * tokens + 2 * tokens**2 * width) + (256 + 128) * width * (tokens - 1)
+    attention = table.loc["cross attention module"]
+    assert 1 < attention["parameters, counted, M"] / (weights / 1e6) < 1.02
+    assert 0.98 < attention["multiply-adds, counted, G"] / (adds / 1e9) < 1.02

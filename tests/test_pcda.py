@@ -292,6 +292,7 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         table = manifest(16, 3)
         fold = table["subject"].str[1:].astype(int) % 4
         table["split"] = np.where(fold == 0, "test", np.where(fold == 1, "validation", "train"))
+        table["arousal"], table["valence"] = np.linspace(-1, 1, len(table)), 0.5
         write_prepared(target, table, size=32, name="ferplus-twin")
 
     for name, write in (("ferplus-twin", stripes), ("landmark-twin", write_squares)):
@@ -316,6 +317,24 @@ def test_a_run_starts_from_our_landmarks_and_leaves_them_as_they_are(sets: None)
     arrays = record.arrays()
     assert arrays["map_heat"].shape == arrays["map_cam"].shape == (len(arrays["map_rows"]), 4, 4)
     assert (arrays["map_cam"] >= 0).all() and arrays["map_cam"].any()
+
+
+def test_a_record_keeps_where_its_test_images_lie_and_what_they_feel(sets: None) -> None:
+    arrays = run().arrays()
+    features, share = arrays["features"].astype(float), arrays["features_share"]
+    assert features.shape == (len(arrays["labels"]), 8) and share.shape == (8,) and share.sum() <= 1 + 1e-6
+    variance = features.var(0)
+    assert (np.diff(variance) <= 0).all(), "components by variance"
+    assert np.allclose(features.mean(0), 0, atol=0.01), "around the mean"
+    assert np.allclose(variance / variance.sum(), share / share.sum(), atol=0.01)
+    assert {arrays["known_arousal"].shape, arrays["known_valence"].shape} == {arrays["labels"].shape}
+    assert np.abs(arrays["known_arousal"]).max() <= 1
+
+
+def test_a_plain_run_needs_no_landmarks(sets: None) -> None:
+    record = run(method="plain")
+    assert not list(record.folder.parent.glob("landmarks-*"))
+    assert record.arrays()["features"].shape[0] == len(record.arrays()["labels"])
 
 
 def test_runs_share_the_trunk_and_differ_in_what_is_switched(sets: None) -> None:

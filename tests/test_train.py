@@ -24,7 +24,8 @@ from fercore.data import parts, protocols
 from fercore.data.augment import augment, erase, normalise
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.errors import DataError, FercoreError, ParameterError
-from fercore.papers import lan
+from fercore.papers import lan, pcda
+from fercore.recipe import Recipe
 
 SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "cluster_sample": 32, "epochs": 3}
 
@@ -281,11 +282,19 @@ def test_thinned_rows_are_a_seeded_subset() -> None:
     assert not np.array_equal(first, parts.thinned(rows, small(images=30, seed=1)))
 
 
-def test_the_command_of_a_run_gives_its_recipe_again() -> None:
-    changed = lan.recipe("smoke", epochs=2, data={"stray": 0.1, "levels": [4], "scenery": "studio"}, fold=3, seed=5)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lan.recipe("smoke", epochs=2, data={"stray": 0.1, "levels": [4], "scenery": "studio"}, fold=3, seed=5),
+        pcda.recipe("smoke", method="plain", seed=5),
+        pcda.recipe("smoke", landmark_weights="", seed=5),
+    ],
+    ids=["data", "another method", "nothing"],
+)
+def test_the_command_of_a_run_gives_its_recipe_again(changed: Recipe) -> None:
     words = iter(shlex.split(experiments.command(changed)))
     fields = dict(cli._field(next(words)) for word in words if word == "--set")
-    assert lan.recipe("smoke", seed=5, **fields) == changed
+    assert experiments.paper(changed.paper).recipe("smoke", seed=5, **fields) == changed
 
 
 def test_standardised_images_do_not_know_how_bright_the_light_was() -> None:

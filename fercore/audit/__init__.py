@@ -1,6 +1,6 @@
 """The papers' numbers held against each other: averages, differences, totals, counts, confusion matrices, quotations.
 
-Every check reads :mod:`fercore.published` alone. A check passes when the printed
+Every check reads :mod:`fercore.published` alone; only :func:`conventions` counts a network of ours. A check passes when the printed
 number can come from the numbers it depends on, with each of them rounded as
 printed; one that does not pass is a finding. Findings say what does not fit,
 not who is right: misprints, other splits and averages over runs explain most.
@@ -18,6 +18,7 @@ from fercore.audit.basis import Check, class_sizes, decimals, half_unit, possibl
 from fercore.audit.images import cell_counts, granularity, matrices, row_sizes
 from fercore.audit.said import orders, protocols, quotations, quoted, subsets
 from fercore.audit.sums import averages, derived, totals
+from fercore.papers import pcda
 
 __all__ = [
     "POSTER",
@@ -97,10 +98,6 @@ def words() -> pd.DataFrame:
     ]
 
 
-COUNTED = {"image backbone": (17_611_968, 5.478), "landmark backbone": (1_007_248, 0.227)}
-"""Parameters and 10^9 multiply-adds at 112 x 112: IR-50 cut at 14 x 14 x 256, and the whole MobileFaceNet."""
-
-
 POSTER = (71_850_399, 7_856_965_632)
 """Parameters and multiply-adds an image of POSTER, large, seven classes: its authors' published code (commit ba2e3e98
 of its repository), counted with the tool that counts this book's networks; `tests/bench/bench_pcda.py --poster` counts
@@ -113,20 +110,17 @@ def convention_of(printed: float, multiply_adds: float) -> str:
     return "multiply-adds" if abs(printed - multiply_adds) <= abs(printed - 2 * multiply_adds) else "two a multiply-add"
 
 
-def conventions(width: int = 768, tokens: int = 197, blocks: int = 2) -> pd.DataFrame:
-    """PCDA Table 8 beside counts of the same modules: parameters, multiply-adds, and twice that.
+MODULES = {"image backbone": "image", "landmark backbone": "landmark", "cross attention module": "attention"}
+"""Rows of PCDA's Table 8, and the parts of the network that they are."""
 
-    The cross attention is counted from the paper's equations: four projections
-    (Eq. 3), an output projection and a perceptron of ratio 4 a block, two
-    embeddings of 256 and 128 channels.
-    """
-    weights = blocks * 13 * width**2 + (256 + 128) * width
-    adds = blocks * (13 * width**2 * tokens + 2 * tokens**2 * width) + (256 + 128) * width * (tokens - 1)
-    counted = COUNTED | {"cross attention module": (weights, adds / 1e9)}
-    table = published.load("pcda", "T8").pivot(index="row", columns="column", values="value").loc[list(counted)]
+
+def conventions() -> pd.DataFrame:
+    """PCDA Table 8 beside counts of the same modules at 112 x 112: parameters, multiply-adds, and twice that."""
+    counted = pcda.sizes()
+    table = published.load("pcda", "T8").pivot(index="row", columns="column", values="value").loc[list(MODULES)]
     numbers = {"parameters, printed, M": table["parameters"], "FLOPs, printed, G": table["FLOPs"]}
     frame = pd.DataFrame(numbers).rename_axis("module")
-    frame["parameters, counted, M"] = [counted[name][0] / 1e6 for name in frame.index]
-    frame["multiply-adds, counted, G"] = [counted[name][1] for name in frame.index]
+    frame["parameters, counted, M"] = [counted[part].parameters / 1e6 for part in MODULES.values()]
+    frame["multiply-adds, counted, G"] = [counted[part].multiply_adds / 1e9 for part in MODULES.values()]
     frame["twice that, G"] = 2 * frame["multiply-adds, counted, G"]
     return frame.reset_index()

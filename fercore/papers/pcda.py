@@ -349,15 +349,13 @@ class PCDALoss(nn.Module):
 class PCDARecipe(StagedRecipe):
     """A PCDA run, or its baseline: the same two stages, the second without attention.
 
-    Stage one trains the trunk with pooling and a linear layer for ``backbone_epochs``. From its weights, and for the
-    same ``epochs``, the baseline (``plain``) goes on as it is and ``pcda`` goes on with both attentions.
+    Stage one trains the trunk with pooling and a linear layer. From its weights, and for the same ``epochs``, the
+    baseline (``plain``) goes on as it is and ``pcda`` goes on with both attentions.
     """
 
     method: Literal["plain", "pcda"] = "pcda"
     trunk: Literal["ir50", "resnet18"] = Field(default="ir50", description="the image backbone")
-    landmark_weights: str = Field(
-        default="landmarks", description="of the landmark backbone: landmarks for our own, or a file; empty: random"
-    )
+    landmark_weights: str = Field(default="landmarks", description="landmarks for our own, a file, or empty: random")
     frozen: bool = Field(default=True, description="whether the landmark backbone stays as it is")
     dot: bool = Field(default=True, description="dot-product attention, Eq. (1)")
     cross: bool = Field(default=True, description="cross-feature attention, Eq. (4); off: the image attends to itself")
@@ -367,9 +365,7 @@ class PCDARecipe(StagedRecipe):
     heads: Positive = 12
     drop: Fraction = 0.5
     anchor_weight: Annotated[float, Field(ge=0)] = Field(default=0.01, description="lambda of Eq. (11); 0: no NeAA")
-    anchor: Literal["neutral-aware", "plain"] = Field(
-        default="neutral-aware", description="Eq. (10), or Eq. (7) over all classes alike"
-    )
+    anchor: Literal["neutral-aware", "plain"] = Field(default="neutral-aware", description="Eq. (10) or Eq. (7)")
     detach: bool = Field(default=False, description="whether anchors stand still")
 
 
@@ -398,6 +394,8 @@ def recipe(preset: str = "smoke", dataset: str = "ferplus-twin", **changes: obje
     # given. Here there is no decay, and half of them are.
     """
     values = {"paper": "pcda", **baselines.settings(preset, dataset, changes), **_PRESETS[preset]}
+    if changes.get("method") == "plain":  # has no landmark backbone
+        values["landmark_weights"] = ""
     if preset == "paper" and dataset.startswith("affectnet"):
         values["learning_rate"] = 1e-6
     return build(PCDARecipe, values | changes)
@@ -432,6 +430,11 @@ def refresh(*_: object) -> bool:
     return False
 
 
+def features(network: nn.Module, images: Tensor) -> Tensor:
+    """What the classifier sees of each image, (B, 3, S, S) -> (B, D): PCDA's class token, a baseline's pooled map."""
+    return network(images).features
+
+
 def maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Maps that figures show, each (B, h, w): ``heat`` H of Eq. (1), ``cam`` of the class that is answered.
 
@@ -442,7 +445,6 @@ def maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         return baselines.maps(network, images)
     with torch.enable_grad():
         output = network(images)
-        answered = output.logits.amax(1).sum()
-        (gradient,) = torch.autograd.grad(answered, output.feature_map)
+        (gradient,) = torch.autograd.grad(output.logits.amax(1).sum(), output.feature_map)
     cam = class_activation(output.feature_map.detach(), gradient.mean((2, 3))).relu()
     return {"heat": output.heat.detach(), "cam": cam}
