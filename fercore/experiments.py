@@ -29,10 +29,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from filelock import FileLock
-from sklearn.decomposition import PCA
 from torch import nn
 
-from fercore import evaluate, provenance, records, weights
+from fercore import evaluate, provenance, records, shown, weights
 from fercore.data import catalogue, protocols
 from fercore.data.parts import parts_of, subsets
 from fercore.data.prepared import Prepared
@@ -46,10 +45,6 @@ PRETRAINED = {"identity": "arcface", "landmarks": "landmarks"}
 """Names that a recipe can say in place of a file of weights: our own pre-training, a module of ``fercore.papers``."""
 STARTS = {"start": "backbone", "landmark_weights": "landmark"}
 """Parameters that name such weights, and the part of the network that they fill."""
-SHOWN = 70
-"""Test images whose maps a record keeps: in the KDEF twin, all views of one person."""
-COMPONENTS = 8
-"""How many principal components of the test images' features a record keeps."""
 
 
 def papers() -> tuple[str, ...]:
@@ -75,7 +70,7 @@ def code_of(name: str) -> str:
 
     What made the data is in the data's own hash.
     """
-    names = ("train", "evaluate", "data.parts", f"papers.{name}")
+    names = ("train", "evaluate", "data.parts", "shown", f"papers.{name}")
     return provenance.code_hash((f"fercore.{part}" for part in names), files=[Path(__file__).resolve()])
 
 
@@ -202,8 +197,8 @@ def _train(
     # An interrupted run is counted by its epochs, which the history holds whole.
     seconds = max(time.perf_counter() - clock, _seconds(history))
     metrics, arrays = getattr(module, "test", test)(recipe, network, data, parts)
-    arrays |= _maps(recipe, module, network, data, parts["test"])
-    arrays |= _features(recipe, module, network, data, parts["test"])
+    real = catalogue.entry(data.name).real
+    arrays |= shown.arrays(recipe, module, network, data, parts["test"], real=real)
     if recipe.also_on:
         name = f"on_{recipe.also_on}"
         metrics[name], arrays[f"confusion_{name}"] = _test_elsewhere(
@@ -334,45 +329,6 @@ def test(
     if subjects is not None:
         arrays["subjects"] = subjects.astype(str)
     return metrics, arrays
-
-
-def _maps(
-    recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, rows: np.ndarray
-) -> dict[str, np.ndarray]:
-    """What the paper's figures draw over pictures, for the first test images; of rendered people only.
-
-    ``map_rows`` are their rows in the manifest; the pictures can be rendered again.
-    """
-    if catalogue.entry(data.name).real or not hasattr(module, "maps"):
-        return {}
-    rows, device = rows[:SHOWN], next(network.parameters()).device
-    (batch,) = to_predict(recipe, data, rows, device)
-    with torch.no_grad():
-        found = module.maps(network, batch["images"])
-    return {"map_rows": rows} | {f"map_{name}": value.cpu().numpy().astype(np.float16) for name, value in found.items()}
-
-
-@torch.no_grad()
-def _features(
-    recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, rows: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Where the test images lie among each other: the first components of the paper's ``features``, by variance.
-
-    ``features`` (N, n <= COMPONENTS), ``features_share`` (n,) of the variance; ``known_arousal`` and ``known_valence``
-    (N,) where the data set knows them. Nobody's picture can be made of them.
-    """
-    if not hasattr(module, "features"):
-        return {}
-    device = next(network.parameters()).device
-    batches = to_predict(recipe, data, rows, device)
-    every = torch.cat([module.features(network, batch["images"]).float().cpu() for batch in batches]).numpy()
-    axes = PCA(min(COMPONENTS, *every.shape), svd_solver="full").fit(every.astype(np.float64))
-    known = {name: data.manifest[name].to_numpy()[rows] for name in ("arousal", "valence") if name in data.manifest}
-    return {
-        "features": axes.transform(every.astype(np.float64)).astype(np.float16),
-        "features_share": axes.explained_variance_ratio_.astype(np.float32),
-        **{f"known_{name}": values.astype(np.float16) for name, values in known.items()},
-    }
 
 
 def _test_elsewhere(

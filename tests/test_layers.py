@@ -15,7 +15,7 @@ from fercore.provenance import imported_modules
 ORDER = (
     *("errors", "paths", "provenance", "progress"),
     *("recipe", "clustering", "evaluate", "backbones", "heads", "faces", "data", "weights"),
-    *("train", "verification", "landmarks", "papers"),
+    *("train", "shown", "verification", "landmarks", "papers"),
     *(
         "records",
         "published",

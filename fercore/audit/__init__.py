@@ -1,9 +1,10 @@
 """The papers' numbers held against each other: averages, differences, totals, counts, confusion matrices, quotations.
 
-Every check reads :mod:`fercore.published` alone; only :func:`conventions` counts a network of ours. A check passes when the printed
-number can come from the numbers it depends on, with each of them rounded as
-printed; one that does not pass is a finding. Findings say what does not fit,
-not who is right: misprints, other splits and averages over runs explain most.
+Every check reads :mod:`fercore.published` alone; only :func:`conventions`
+counts a network of ours. A check passes when the printed number can come from
+the numbers it depends on, with each of them rounded as printed; one that does
+not pass is a finding. Findings say what does not fit, not who is right:
+misprints, other splits and averages over runs explain most.
 """
 
 from __future__ import annotations
