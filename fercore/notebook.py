@@ -25,17 +25,21 @@ from fercore.execute import fits
 from fercore.made import Table
 from fercore.recipe import check_preset, unknown
 
-METHODS = {"resnet18": "ResNet-18", "lan": "LAN"}
+METHODS = {"resnet18": "ResNet-18", "lan": "LAN", "plain": "plain trunk", "pcda": "PCDA"}
 """Names of methods in tables and figures."""
 SUBSETS = {"test": "all test images", "pose_over_30": "pose > 30°", "pose_over_45": "pose > 45°"}
 """Names of subsets in tables and figures; others are shown as they are called."""
 SUBSETS |= {f"pan_{pan:+d}": f"pan {pan:+d}°" for pan in (-90, -45, 0, 45, 90)}
 PUBLISHED = {
-    ("ferplus", "test"): ("T3", "accuracy", "FERPlus"),
-    ("ferplus", "pose_over_30"): ("T5", "> 30", "Pose-FERPlus"),
-    ("ferplus", "pose_over_45"): ("T5", "> 45", "Pose-FERPlus"),
+    ("lan", "ferplus", "test"): ("T3", "accuracy", "FERPlus"),
+    ("lan", "ferplus", "pose_over_30"): ("T5", "> 30", "Pose-FERPlus"),
+    ("lan", "ferplus", "pose_over_45"): ("T5", "> 45", "Pose-FERPlus"),
+    ("pcda", "ferplus", "test"): ("T5", "FERPlus", "FERPlus"),
+    ("pcda", "rafdb", "test"): ("T5", "RAF-DB", "RAF-DB"),
 }
-"""Where the paper prints the number of a subset: table, column, data set."""
+"""Where a paper prints the number of a subset of a data set: table, column, data set."""
+ROWS = {"lan": {"resnet18": "ResNet-18", "lan": "LAN"}, "pcda": {"pcda": "PCDA"}}
+"""Which rows of these tables are of methods that are trained here."""
 
 
 def check_parameters() -> None:
@@ -185,13 +189,13 @@ def accuracy_rows(
     ]
 
 
-def published_accuracies(dataset: str) -> dict[tuple[str, str], float]:
-    """(subset, method) -> what the LAN paper prints for a data set, as names of tables and figures."""
+def published_accuracies(dataset: str, paper: str = "lan") -> dict[tuple[str, str], float]:
+    """(subset, method) -> what a paper prints for a data set, as names of tables and figures."""
     return {
-        (SUBSETS[subset], METHODS[method]): published.value("lan", table, row, column, name)
-        for (known, subset), (table, column, name) in PUBLISHED.items()
-        if known == dataset
-        for method, row in (("resnet18", "ResNet-18"), ("lan", "LAN"))
+        (SUBSETS[subset], METHODS[method]): published.value(paper, table, row, column, name)
+        for (of, known, subset), (table, column, name) in PUBLISHED.items()
+        if (of, known) == (paper, dataset)
+        for method, row in ROWS[paper].items()
     }
 
 
@@ -202,7 +206,7 @@ def accuracy_table(found: Sequence[records.Record]) -> pd.DataFrame:
     """
     lines = []
     for (subset, method), runs in _groups(found).items():
-        quoted = published_accuracies(runs[0].recipe["dataset"])
+        quoted = published_accuracies(runs[0].recipe["dataset"], runs[0].recipe["paper"])
         name, shown, numbers = SUBSETS.get(subset, subset), METHODS[method], [run.metrics[subset] for run in runs]
         value, low, high = (100 * end for end in _accuracy(runs, subset))
         lines.append(

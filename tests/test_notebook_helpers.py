@@ -108,6 +108,8 @@ def test_published_values_by_name() -> None:
         == notebook.published_accuracies("ferplus")["all test images", "ResNet-18"]
     )
     assert len(notebook.published_accuracies("ferplus")) == 6 and not notebook.published_accuracies("kdef-twin")
+    assert notebook.published_accuracies("ferplus", "pcda") == {("all test images", "PCDA"): 92.97}
+    assert not notebook.published_accuracies("ferplus", "baselines")
     with pytest.raises(ParameterError, match="0 published values fit lan T3, row 'LANE'"):
         published.value("lan", "T3", "LANE")
     with pytest.raises(ParameterError, match=r"[2-9] published values fit lan T5"):
