@@ -80,6 +80,29 @@ def test_a_table_pairs_each_run_with_the_published_setting(tmp_path: Any) -> Non
     assert [label.get_text() for label in axes.get_yticklabels()] == table["row"].tolist()
 
 
+def test_over_seeds_each_row_is_held_against_the_published_setting_of_its_seed(tmp_path: Any) -> None:
+    right = {"add": ([0], [0, 1], [0, 1, 2]), "concat": ([0, 1], [0, 1, 2], [0, 1, 2, 3]), "mean": ([0, 1],)}
+    for fusion, of_seeds in right.items():
+        for seed, answers in enumerate(of_seeds):
+            recipe = lan.recipe("quick", "kdef-twin", seed=seed, fusion=fusion)
+            saved(tmp_path, recipe, f"{fusion[0]}{seed}" * 5, answers)
+    table = ablations.over_seeds("lan", "quick", "kdef-twin", tmp_path)
+    rows = table[table["ablation"] == "fusion"].set_index("row")
+    assert rows["seeds"].to_dict() == {"addition": 3, "concatenation": 3, "averaging": 1}
+    assert rows["accuracy"].tolist() == pytest.approx([100 / 3, 50, 100 / 3])
+    # One image of six more in every seed: no spread over seeds, whatever the seeds' own levels are.
+    assert rows.loc["concatenation", ["difference", "low", "high"]].tolist() == pytest.approx([100 / 6] * 3)
+    assert rows["wins"].tolist()[1:] == [3, 1] and np.isnan(rows.loc["addition", "difference"])
+    assert rows.loc["averaging", "difference"] == pytest.approx(100 / 6) and np.isnan(rows.loc["averaging", "low"])
+    assert figures.differences(table, against="own").get_xlabel() == "difference in points"
+
+
+def test_over_seeds_needs_the_published_setting(tmp_path: Any) -> None:
+    saved(tmp_path, lan.recipe("quick", "kdef-twin", fusion="mean"), "1" * 10, [0])
+    with pytest.raises(RecordError, match="No record of the published setting"):
+        ablations.over_seeds("lan", "quick", "kdef-twin", tmp_path)
+
+
 def test_a_table_needs_the_published_setting(tmp_path: Any) -> None:
     saved(tmp_path, lan.recipe("quick", "kdef-twin", fusion="mean"), "1" * 10, [0])
     found = {"fusion": ablations.runs("lan", root=tmp_path)["fusion"]}
