@@ -182,11 +182,9 @@ def over_seeds(paper: str, preset: str = "quick", dataset: str = "ferplus", root
             values = {name: [100 * _accuracy(found[seed][ablation][name]) for seed in here] for name in (row, own)}
             line = {"ablation": ablation, "row": row, "seeds": len(here), "accuracy": float(np.mean(values[row]))}
             if row != own:
-                changes_by = np.subtract(values[row], values[own])
-                value, low, high = (
-                    evaluate.over_seeds(changes_by.tolist()) if len(here) > 1 else (*changes_by, nan, nan)
-                )
-                line |= {"difference": value, "low": low, "high": high, "wins": int((changes_by > 0).sum())}
+                by = np.subtract(values[row], values[own]).tolist()
+                value, low, high = evaluate.over_seeds(by) if len(by) > 1 else (*by, nan, nan)
+                line |= {"difference": value, "low": low, "high": high, "wins": sum(change > 0 for change in by)}
             lines.append(line)
     columns = ["ablation", "row", "seeds", "accuracy", "difference", "low", "high", "wins"]
     return pd.DataFrame(lines, columns=columns)
