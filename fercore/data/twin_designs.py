@@ -38,8 +38,8 @@ def calibrated(hardness: float, where: str, version: int = 1, further: str = "")
     """What a card says of a twin whose hardness was set; a change of it is another version."""
     return (
         f"Strength of the expressions{further} and hardness, {hardness} (calibration {version}): the accuracy of the "
-        f"plain ResNet-18 of preset quick on unseen people was brought near {where}. No method of the papers was looked "
-        "at."
+        f"plain ResNet-18 of preset quick on unseen people was brought near {where}. No method of the papers was "
+        "looked at."
     )
 
 
