@@ -173,6 +173,7 @@ def _train(
     started = datetime.now(UTC)
     module = paper(recipe.paper)
     data = module.view(data) if hasattr(module, "view") else data
+    data = data.leaving_out(recipe.leave_out) if recipe.leave_out else data
     code, commit = code_of(recipe.paper), provenance.commit()  # now, not at the end: files may be edited meanwhile
     parts = parts_of(recipe, data)
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")

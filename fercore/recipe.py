@@ -43,6 +43,7 @@ class Recipe(BaseModel):
     share: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="share of the images that are trained and validated on, drawn by the seed"
     )
+    leave_out: str = Field(default="", description="class that is neither trained nor tested on; empty for none")
     oversample: bool = Field(default=False, description="train on each class as often as on the most frequent one")
     pretraining: str = Field(default="", description="data set of the first stage; empty for the run's own")
     start: str = Field(

@@ -21,7 +21,7 @@ from fercore.backbones.ir50 import IR50
 from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.backbones.resnet import resnet18
 from fercore.data import catalogue, parts
-from fercore.errors import ParameterError
+from fercore.errors import DataError, ParameterError
 from fercore.papers import landmarks, pcda
 from fercore.papers.pcda import PCDA, NeutralAwareAnchorLoss, PCDALoss
 
@@ -329,6 +329,21 @@ def test_a_record_keeps_where_its_test_images_lie_and_what_they_feel(sets: None)
     assert np.allclose(variance / variance.sum(), share / share.sum(), atol=0.01)
     assert {arrays["known_arousal"].shape, arrays["known_valence"].shape} == {arrays["labels"].shape}
     assert np.abs(arrays["known_arousal"]).max() <= 1
+
+
+def test_a_class_can_be_left_out(sets: None) -> None:
+    whole, without = run(), run(leave_out="surprise")
+    assert without.classes == [name for name in whole.classes if name != "surprise"]
+    labels = whole.arrays()["labels"]
+    place = whole.classes.index("surprise")
+    assert (without.arrays()["labels"] != place).all() and len(without.arrays()["labels"]) == (labels != place).sum()
+    kept = [s for s, label in zip(whole.arrays()["samples"], labels, strict=True) if label != place]
+    assert without.arrays()["samples"].tolist() == kept
+    assert without.data.images["train"] < whole.data.images["train"]
+    no_neutral = pcda.criterion(pcda.recipe("smoke", leave_out="neutral"), torch.nn.Linear(1, 1))
+    assert no_neutral.anchor.neutral is None, "nothing is kept apart that is not there"
+    with pytest.raises(DataError, match=r"has no class 'suprise' to leave out"):
+        run(leave_out="suprise")
 
 
 def test_a_plain_run_needs_no_landmarks(sets: None) -> None:

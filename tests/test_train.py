@@ -334,6 +334,10 @@ def test_votes_as_targets(tmp_path: Path) -> None:
     first = next(iter(batches))
     assert torch.equal(first["targets"], torch.from_numpy(votes[5:13])) and "labels" in first
     assert "targets" not in next(iter(train.Batches(data, np.arange(5), 16, 8, "cpu")))
+    fewer, gone = data.leaving_out("surprise"), (table["expression"] == "surprise").to_numpy()
+    assert (fewer.labels() == np.where(gone, -1, data.labels())).all() and fewer.classes == CLASSES[:2]
+    assert (fewer.votes()[gone] == 0).all()
+    assert np.allclose(fewer.votes()[~gone], votes[~gone, :2] / votes[~gone, :2].sum(1, keepdims=True))
 
 
 def test_votes_that_are_not_there(tmp_path: Path) -> None:

@@ -13,8 +13,13 @@ MOST_PANS = 20
 
 
 def parts_of(recipe: Recipe, data: Prepared) -> protocols.Split:
-    """The rows that a run trains, validates and tests on: the protocol's, thinned as the recipe says."""
+    """The rows that a run trains, validates and tests on: the protocol's, thinned as the recipe says.
+
+    Of a class that is left out there are none.
+    """
     parts = protocols.split(data.manifest, recipe.protocol, recipe.fold)
+    if recipe.leave_out:
+        parts = {name: rows[data.labels()[rows] >= 0] for name, rows in parts.items()}
     parts = {name: thinned(rows, recipe, 1.0 if name == "test" else recipe.share) for name, rows in parts.items()}
     if recipe.oversample:
         parts["train"] = oversampled(parts["train"], data.labels(), recipe.seed)

@@ -79,6 +79,16 @@ class Prepared:
             raise DataError(f"{self.path} does not say where landmarks are.", do="take a set that does: landmark-twin")
         return replace(self, by="landmarks")
 
+    def leaving_out(self, expression: str) -> Prepared:
+        """The same images with one class less; images of it have the label -1 and no votes.
+
+        An error for a class that there is not.
+        """
+        if expression not in self.card["classes"]:
+            there = ", ".join(self.card["classes"])
+            raise DataError(f"{self.path} has no class {expression!r} to leave out.", do=f"take one of: {there}")
+        return replace(self, card=self.card | {"classes": [c for c in self.card["classes"] if c != expression]})
+
     @property
     def hash(self) -> str:
         """SHA-256 over pixels and manifest; 16 hexadecimal digits."""
@@ -104,9 +114,10 @@ class Prepared:
             )
         votes = self.manifest[columns].to_numpy(np.float32)
         total = votes.sum(1, keepdims=True)
-        if not (total > 0).all():
-            raise DataError(f"{self.path}: {int((total <= 0).sum())} images have no vote for any class.")
-        return votes / total
+        asked = self.labels() >= 0
+        if not (total[asked] > 0).all():
+            raise DataError(f"{self.path}: {int((total[asked] <= 0).sum())} images have no vote for any class.")
+        return np.divide(votes, total, out=np.zeros_like(votes), where=asked[:, None])
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of one split; an empty split is an error that names those there are."""

@@ -390,8 +390,7 @@ def recipe(preset: str = "smoke", dataset: str = "ferplus-twin", **changes: obje
     ``paper`` is the published setting: 112 x 112, Adam, rate 3.5e-5 (1e-6 on AffectNet), batches of 144. ``quick`` has
     the trunk of this book's other quick runs and 192 numbers a token, for two cores.
 
-    # Paper unclear: neither weight decay nor how many images are erased is
-    # given. Here there is no decay, and half of them are.
+    # Paper unclear: weight decay, and how many images are erased. Here there is no decay, and half of them are.
     """
     values = {"paper": "pcda", **baselines.settings(preset, dataset, changes), **_PRESETS[preset]}
     if changes.get("method") == "plain":  # has no landmark backbone
@@ -421,8 +420,9 @@ def criterion(recipe: PCDARecipe, network: nn.Module) -> CrossEntropy | PCDALoss
     """The loss that a recipe describes. Every order of classes here begins with neutral."""
     if recipe.method == "plain":
         return CrossEntropy(recipe.label_smoothing)
-    neutral = EXPRESSIONS.index("neutral") if recipe.anchor == "neutral-aware" else None
-    return PCDALoss(neutral, recipe.anchor_weight, detach=recipe.detach, label_smoothing=recipe.label_smoothing)
+    apart = recipe.anchor == "neutral-aware" and recipe.leave_out != "neutral"
+    neutral, smooth = EXPRESSIONS.index("neutral") if apart else None, recipe.label_smoothing
+    return PCDALoss(neutral, recipe.anchor_weight, detach=recipe.detach, label_smoothing=smooth)
 
 
 def refresh(*_: object) -> bool:
