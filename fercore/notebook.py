@@ -344,6 +344,22 @@ def confusion(runs: Sequence[records.Record], subset: str = "test") -> np.ndarra
     return np.sum([run.arrays()[f"confusion_{subset}"] for run in runs], axis=0)
 
 
+def recalls(of: Mapping[str, Sequence[records.Record]], subset: str = "test") -> pd.DataFrame:
+    """Recall and F1 in per cent of each class, a column a method and measure: all runs of a method counted together.
+
+    ``of``: :func:`runs_by_method`. ``images`` are those of one run.
+    """
+    counts = {name: confusion(runs, subset) for name, runs in of.items()}
+    first = next(iter(of.values()))
+    table = pd.DataFrame({"class": first[0].classes, "images": next(iter(counts.values())).sum(1) // len(first)})
+    for name, matrix in counts.items():
+        hits, true, answered = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        table[f"{name}, recall"] = 100 * np.divide(hits, true, out=np.full(len(hits), np.nan), where=true > 0)
+        both = true + answered
+        table[f"{name}, F1"] = 200 * np.divide(hits, both, out=np.full(len(hits), np.nan), where=both > 0)
+    return table
+
+
 def by_method(found: Sequence[records.Record]) -> dict[str, records.Record]:
     """One record a method, the first of each; methods by their shown names."""
     return {shown: runs[0] for shown, runs in runs_by_method(found).items()}

@@ -272,6 +272,15 @@ def test_seeds_share_a_line_with_their_mean_and_interval(tmp_path: Path) -> None
     assert notebook.confusion(runs).tolist() == [[12, 6], [0, 0]]
 
 
+def test_recalls_count_all_seeds_together(tmp_path: Path) -> None:
+    runs = [saved(tmp_path, "lan", seed, range(n)) for seed, n in enumerate((3, 4, 5))]
+    table = notebook.recalls({"LAN": [run.model_copy(update={"classes": ["a", "b"]}) for run in runs]})
+    a, b = table.set_index("class").to_dict("index").values()
+    assert a["images"] == 6 and a["LAN, recall"] == pytest.approx(100 * 12 / 18)
+    assert a["LAN, F1"] == pytest.approx(100 * 2 * 12 / (18 + 12))
+    assert b["images"] == 0 and np.isnan(b["LAN, recall"]) and b["LAN, F1"] == 0
+
+
 def test_methods_are_compared_seed_by_seed(tmp_path: Path) -> None:
     plain = [saved(tmp_path, "resnet18", seed, [0, 1]) for seed in range(3)]
     lan = [saved(tmp_path, "lan", seed, r) for seed, r in enumerate(([0, 1], [0, 1, 2], [0, 1, 2, 3, 4]))]
