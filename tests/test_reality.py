@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fercore import reality
@@ -72,6 +73,26 @@ def test_gains_by_hand() -> None:
     assert line["high"] - line["gain"] == pytest.approx(4.302653 * 1 / 3**0.5, rel=1e-5)  # t of 2 degrees of freedom
     means = reality.over_seeds(reality.table(found), "accuracy").set_index("learnt on")["accuracy"]
     assert means.to_dict() == pytest.approx({"twin, then real": 71, "real": 62})
+
+
+def test_what_the_twin_is_worth_without_something() -> None:
+    whole, less = np.diag([50, 10]), np.array([[40, 10], [0, 10]])
+    matrices = {"": whole, "weak expressions": less, "many people": whole}
+    found = []
+    for name, matrix in matrices.items():
+        one = run(reality.rendered_only(0, name), 0.5, 0.5)
+        one.arrays = lambda matrix=matrix: {"confusion_on_ferplus": matrix}
+        found.append(one)
+    table = reality.ablation(found).set_index("row")
+    assert table.index.tolist() == ["whole", "without many people", "without weak expressions"]
+    assert table["balanced"].tolist() == pytest.approx([100, 100, 90])
+    assert np.isnan(table.loc["whole", "difference"]) and table.loc["without many people", "difference"] == 0
+    weak = table.loc["without weak expressions"]
+    # 40 of 50 right in one of two classes: the recall's standard error is sqrt(0.8 * 0.2 / 50), half of it counts.
+    error = 100 * (0.8 * 0.2 / 50) ** 0.5 / 2
+    assert weak["difference"] == pytest.approx(-10)
+    assert weak["high"] - weak["low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert reality.ablation(found[1:]).empty, "nothing to hold them against"
 
 
 def test_every_run_is_another_one() -> None:
