@@ -100,6 +100,21 @@ def test_equal_results_are_a_proof_and_others_are_none(repository: str, monkeypa
         unchanged.prove(record)
 
 
+def test_an_earlier_proof_spares_the_second_run(
+    repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = record_of().model_copy(update={"commit": {"id": repository}})
+    shortened_to(monkeypatch)
+    unchanged.keep(unchanged.prove(record, root=tmp_path), tmp_path)
+    ran = []
+    shortened = unchanged.shortened
+    monkeypatch.setattr(unchanged, "shortened", lambda *given: ran.append(given[1]) or shortened(*given))
+    again = unchanged.prove(record, root=tmp_path)
+    assert again.holds and ran == [unchanged.ROOT]
+    monkeypatch.setattr(records.Record, "results", property(lambda _: "others"))
+    assert unchanged.prove(record, root=tmp_path).holds and len(ran) == 3, "other results: both run again"
+
+
 def test_a_shortened_run_is_the_command_on_few_images_and_the_same_each_time(tmp_path: Path) -> None:
     command = "fercore train lan --preset smoke --dataset kdef-twin --seed 3 --set method=resnet18"
     record = record_of().model_copy(update={"command": command, "recipe": record_of().recipe | {"backbone_epochs": 0}})
