@@ -27,8 +27,8 @@ EPOCHS = {0.01: 60, 0.1: 24, 1.0: 8}
 COMMON: dict[str, Any] = {
     "last_stride": 2, "optimiser": "adamw", "weight_decay": 0.05, "learning_rate": 1e-3, "final_rate": 0.0,
     "targets": "votes", "label_smoothing": 0.0, "standardise": True, "mirror": True, "average": 0.99, "batch_size": 32,
-    "rotation": 8.0, "zoom": 0.1, "shift": 0.06, "contrast": 0.2, "erase": 0.0, "small_epochs": 0,
-    "backbone_learning_rate": 2e-3, "backbone_small_epochs": 0, "backbone_final_rate": 0.1, "backbone_epochs": 14,
+    "rotation": 8.0, "zoom": 0.1, "shift": 0.06, "contrast": 0.2, "erase": 0.0,
+    "backbone_learning_rate": 2e-3, "backbone_small_epochs": 8, "backbone_final_rate": 0.1, "backbone_epochs": 14,
 }  # fmt: skip
 """What all runs share, so that the stage on the twin is trained once a seed."""
 WITHOUT: dict[str, dict[str, Any]] = {
@@ -53,7 +53,8 @@ def rendered_only(seed: int = 0, without: str = "", preset: str = "quick", **cha
 def fine_tuned(share: float, from_twin: bool, seed: int = 0, preset: str = "quick", **changes: Any) -> BaselineRecipe:
     """Trained on a share of the real training images, after the twin or from random weights; tested on both."""
     start = {"pretraining": TWIN} if from_twin else {"backbone_epochs": 0}
-    return _recipe(REAL, preset, seed, **({"share": share, "epochs": EPOCHS[share], "also_on": TWIN} | start | changes))
+    length = {"epochs": EPOCHS[share], "small_epochs": 4 if share == 1 else 0}  # time matters where all images are seen
+    return _recipe(REAL, preset, seed, **({"share": share, "also_on": TWIN} | length | start | changes))
 
 
 def _recipe(dataset: str, preset: str, seed: int, **changes: Any) -> BaselineRecipe:
