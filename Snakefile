@@ -26,6 +26,7 @@ DATA = {
     "data/ferplus": ["ferplus"],
     "lan/training": ["kdef-twin"],
     "lan/ablations": ["kdef-twin"],
+    "pretraining/landmarks": ["landmark-twin"],
     "use/photo": ["kdef-twin"],
 }
 # Sets that nobody can ship: part of the graph where FERCORE_DATA holds them.
