@@ -2,13 +2,15 @@
 
 On trees of the published sizes that are written first, with pictures of noise: RAF-DB (15,339 of 100 pixels) into the
 prepared form, the index of AffectNet's first release (420,000 rows of its csv, every picture asked for), 1,008 views
-rendered from 112 scans with BU-3DFE's names (20,164 vertices and a picture each), and FERPlus itself where FERCORE_DATA
-holds it. Each is read in a process of its own, whose peak memory is given.
+rendered from 112 scans with BU-3DFE's names (20,164 vertices and a picture each), 490 pictures with
+KDEF's names and size (562 x 762) and as many with Multi-PIE's (640 x 480), and FERPlus itself where FERCORE_DATA holds
+it. KDEF is read once more with a face looked for in each picture. Each is read in a process of its own, whose peak memory is given.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import resource
 import subprocess
@@ -20,11 +22,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fercore.data import affectnet, bu3dfe, ferplus, rafdb
+from fercore.data import affectnet, bu3dfe, ferplus, kdef, multipie, rafdb
 from fercore.errors import DataError
 from fercore.paths import data_root
 
-RAFDB, AFFECTNET, SCANS = 15_339, 420_000, 112
+RAFDB, AFFECTNET, SCANS, PICTURES = 15_339, 420_000, 112, 490
 GRID = 142  # a scan has GRID x GRID vertices
 KINDS = 64  # different pictures: writing them is not what is measured
 
@@ -44,6 +46,36 @@ def write_rafdb(root: Path, count: int) -> None:
         lines.append(f"{name}.jpg {k % 7 + 1}")
         (root / "Image" / "aligned" / f"{name}_aligned.jpg").write_bytes(kinds[k % KINDS])
     (root / rafdb.LABELS).write_text("\n".join(lines))
+
+
+def soft(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture of soft blobs, which packs about as well as a photograph."""
+    noise = np.random.default_rng(seed).integers(0, 255, (height // 12, width // 12, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def write_kdef(root: Path, count: int) -> None:
+    """The first pictures of the women in KDEF's layout."""
+    soft(562, 762).save(root / "kind.jpg", quality=90)
+    kind = (root / "kind.jpg").read_bytes()
+    (root / "kind.jpg").unlink()
+    names = itertools.product("AB", range(1, 36), kdef.CODES, kdef.PANS)
+    for series, number, code, side in itertools.islice(names, count):
+        person = root / f"{series}F{number:02d}"
+        person.mkdir(exist_ok=True)
+        (person / f"{person.name}{code}{side}.JPG").write_bytes(kind)
+
+
+def write_multipie(root: Path, count: int) -> None:
+    """The first pictures of the first session in Multi-PIE's layout, by all cameras under the flash that is read."""
+    soft(640, 480).save(root / "kind.png")
+    kind = (root / "kind.png").read_bytes()
+    (root / "kind.png").unlink()
+    names = itertools.product(range(1, 251), ("01", "02"), multipie.PANS)
+    for subject, recording, camera in itertools.islice(names, count):
+        folder = root / "session01" / "multiview" / f"{subject:03d}" / recording / f"{camera[:2]}_{camera[2]}"
+        folder.mkdir(parents=True)
+        (folder / f"{subject:03d}_01_{recording}_{camera}_07.png").write_bytes(kind)
 
 
 def write_affectnet(root: Path, count: int) -> None:
@@ -88,8 +120,11 @@ def read(what: str, source: str, target: str) -> int:
     """Read one set; how many images came out."""
     if what == "affectnet":
         return len(affectnet.read(Path(source)).table)
-    if what in ("rafdb", "bu3dfe"):
-        {"rafdb": rafdb, "bu3dfe": bu3dfe}[what].SET.prepare(Path(target), Path(source), progress=False)
+    modules = {"rafdb": rafdb, "bu3dfe": bu3dfe, "kdef": kdef, "multipie": multipie}
+    name, *treatment = what.split("-")
+    if name in modules:
+        choices = {"treatment": treatment[0]} if treatment else {}
+        modules[name].SET.prepare(Path(target), Path(source), progress=False, **choices)
     else:
         ferplus.prepare(Path(target), Path(source), progress=False)
     from fercore.data.prepared import open_prepared
@@ -102,23 +137,32 @@ def measured(what: str, source: Path, target: Path) -> None:
         [sys.executable, __file__, what, source, target], capture_output=True, text=True, check=True
     )  # fmt: skip
     images, seconds, peak = done.stdout.split()
-    print(f"{what:>10} {int(images):8,d} {float(seconds):9.1f} {float(peak):10.0f}", flush=True)
+    each = int(images) / float(seconds)
+    print(f"{what:>13} {int(images):8,d} {float(seconds):9.1f} {each:9.0f} {float(peak):10.0f}", flush=True)
 
 
 def main(
-    rafdb_images: int = RAFDB, affectnet_rows: int = AFFECTNET, scans: int = SCANS, grid: int = GRID, real: bool = True
+    rafdb_images: int = RAFDB,
+    affectnet_rows: int = AFFECTNET,
+    scans: int = SCANS,
+    grid: int = GRID,
+    pictures: int = PICTURES,
+    real: bool = True,
 ) -> None:
-    print("       set   images   seconds  peak, MiB")
+    print("          set   images   seconds  a second  peak, MiB")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for name, write, count in (
             ("rafdb", write_rafdb, rafdb_images),
             ("affectnet", write_affectnet, affectnet_rows),
             ("bu3dfe", functools.partial(write_bu3dfe, grid=grid), scans),
+            ("kdef", write_kdef, pictures),
+            ("multipie", write_multipie, pictures),
         ):
             (root / name).mkdir()
             write(root / name, count)
             measured(name, root / name, root / "prepared" / name)
+        measured("kdef-detected", root / "kdef", root / "prepared" / "kdef-detected")
         try:
             source = ferplus.find_source(data_root()) if real else None
         except DataError:
