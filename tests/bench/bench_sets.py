@@ -2,9 +2,9 @@
 
 On trees of the published sizes that are written first, with pictures of noise: RAF-DB (15,339 of 100 pixels) into the
 prepared form, the index of AffectNet's first release (420,000 rows of its csv, every picture asked for), 1,008 views
-rendered from 112 scans with BU-3DFE's names (20,164 vertices and a picture each), 490 pictures with
-KDEF's names and size (562 x 762) and as many with Multi-PIE's (640 x 480), and FERPlus itself where FERCORE_DATA holds
-it. KDEF is read once more with a face looked for in each picture. Each is read in a process of its own, whose peak memory is given.
+rendered from 112 scans with BU-3DFE's names (20,164 vertices and a picture each), 490 pictures with KDEF's names and
+size (562 x 762) and as many with Multi-PIE's (640 x 480), and FERPlus itself where FERCORE_DATA holds it. KDEF is read
+once more with a face looked for in each picture. Each is read in a process of its own, whose peak memory is given.
 """
 
 from __future__ import annotations
