@@ -24,6 +24,7 @@ DATA = {
     "data/twins": ["kdef-twin"],
     "data/calibration": ["kdef-twin"],
     "data/ferplus": ["ferplus"],
+    "data/reality": ["ferplus-twin", "ferplus"],
     "lan/training": ["kdef-twin"],
     "lan/ablations": ["kdef-twin"],
     "pretraining/landmarks": ["landmark-twin"],
