@@ -31,7 +31,7 @@ PROOFS = "unchanged.csv"
 AGAIN = "delete that folder and run the training again"
 
 
-_YOUNGER = {"start": "", "oversample": False}
+_YOUNGER = {"start": "", "oversample": False, "leave_out": ""}
 """Fields of recipes that older records lack, and what stands for them: what every run did before they came."""
 
 

@@ -445,3 +445,9 @@ def test_killed_while_it_writes_it_ends_in_the_same_record(
     child.join()
     assert child.exitcode == -signal.SIGKILL and list(tmp_path.rglob("*.partial*"))
     assert_it_ends_the_same(server, whole[0], tmp_path)
+
+
+@pytest.mark.parametrize("record", records.find(), ids=lambda record: record.name)
+def test_committed_records_have_every_field_of_their_recipe(record: records.Record) -> None:
+    kind = type(experiments.paper(record.recipe["paper"]).recipe(record.recipe["preset"], record.recipe["dataset"]))
+    assert set(record.recipe) == set(kind.model_fields), "a field that came later needs its old meaning in records.py"
