@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import CLASSES, manifest, write_prepared
 
-from fercore import experiments, train
+from fercore import experiments, shown, train
 from fercore.data import catalogue, parts, protocols
 from fercore.errors import ParameterError
 from fercore.papers import arcface, baselines, lan
@@ -109,7 +109,7 @@ def test_a_test_on_another_set_counts_classes_by_name() -> None:
 def test_maps_are_kept_of_rendered_people_only(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = run(method="lan", cluster_sample=16).arrays()
     tested = parts.parts_of(lan.recipe("smoke", **SMALL), catalogue.prepare("kdef-twin"))["test"]
-    assert np.array_equal(arrays["map_rows"], tested[: experiments.SHOWN])
+    assert np.array_equal(arrays["map_rows"], tested[: shown.SHOWN])
     assert arrays["map_cam"].shape == arrays["map_attention"].shape == (len(tested), 2, 2)
     entry = catalogue.DATASETS["kdef-twin"]
     monkeypatch.setitem(catalogue.DATASETS, "kdef-twin", entry._replace(real=True))
