@@ -20,12 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fercore import records
+from fercore import experiments, records
 from fercore.errors import RecordError
 from fercore.paths import ROOT, prepared_root, reference_records
 
 SHORT = {"images": 192, "epochs": 1, "backbone_epochs": 1}
-"""What shortens a run; stages that a recipe has not stay away."""
+"""What shortens a run; stages that a recipe has not stay away, and our own pre-training, whose record is proven itself,
+gives way to random weights."""
 COLUMNS = ("record", "code", "made_by", "results")
 
 
@@ -61,7 +62,10 @@ def checkout(commit: str) -> Iterator[Path]:
 
 def shortened(record: records.Record, tree: Path, root: Path) -> records.Record:
     """The record of the shortened run of this record's command with the code of ``tree``; written under ``root``."""
-    short = {name: value for name, value in SHORT.items() if record.recipe.get(name, 1) or name == "images"}
+    short: dict[str, object] = {
+        name: value for name, value in SHORT.items() if record.recipe.get(name, 1) or name == "images"
+    }
+    short |= {name: '""' for name in experiments.STARTS if record.recipe.get(name) in experiments.PRETRAINED}
     words = [word for name, value in short.items() for word in ("--set", f"{name}={value}")]
     environment = os.environ | {
         "PYTHONPATH": str(tree),

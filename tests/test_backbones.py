@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from torch import nn
 from fercore import weights
 from fercore.backbones.ir50 import IR50
 from fercore.backbones.mobilefacenet import LANDMARKS, MobileFaceNet
+from fercore.backbones.resnet import Projection
 
 
 def parameters(module: nn.Module) -> int:
@@ -106,3 +110,40 @@ def test_a_gradient_in_every_parameter_and_finite_output(kind: str) -> None:
     out.square().mean().backward()
     missing = [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
     assert not missing, missing
+
+
+# --- ResNet's shortcut ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_projection_is_a_convolution_with_a_stride(stride: int) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(5, 7, 1, stride=stride, bias=False).double()
+    own = Projection(5, 7, stride).double()
+    own.load_state_dict(plain.state_dict())
+    given = [torch.randn(3, 5, 9, 8, dtype=torch.double, requires_grad=True) for _ in range(2)]
+    given[1].data = given[0].data.clone()
+    out = [layer(x) for layer, x in zip((plain, own), given, strict=True)]
+    upstream = torch.randn_like(out[0])
+    for y in out:
+        y.backward(upstream)
+    torch.testing.assert_close(out[1], out[0])
+    torch.testing.assert_close(given[1].grad, given[0].grad)
+    torch.testing.assert_close(own.weight.grad, plain.weight.grad)
+
+
+ODD = """
+import torch
+from fercore.backbones.resnet import resnet18
+network = resnet18(8, "small", 1).to(memory_format=torch.channels_last)
+for _ in range(12):
+    network(torch.randn(21, 3, 32, 32)).sum().backward()
+print("done")
+"""
+
+
+def test_a_small_network_trains_on_odd_batches_in_two_threads() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ODD], env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

@@ -371,11 +371,13 @@ def test_a_file_of_landmark_weights_takes_the_place_of_ours(sets: None, tmp_path
 
 
 def test_published_settings() -> None:
-    ours = pcda.recipe("paper", "rafdb-twin")
+    ours = pcda.recipe("paper", "rafdb-twin", start="ir50.pth")
     assert (ours.image_size, ours.batch_size, ours.epochs, ours.learning_rate) == (112, 144, 200, 3.5e-5)
     assert ours.trunk == "ir50" and ours.dimensions == 768 and ours.anchor_weight == 0.01 and not ours.oversample
-    affectnet = pcda.recipe("paper", "affectnet-twin")
+    affectnet = pcda.recipe("paper", "affectnet-twin", start="ir50.pth")
     assert affectnet.learning_rate == 1e-6 and affectnet.oversample
+    untaught = pcda.recipe("paper", "rafdb-twin")
+    assert untaught.backbone_epochs > untaught.epochs and untaught.learning_rate > ours.learning_rate
     with torch.device("meta"):
         network = pcda.model(ours, 7)
     assert millions(network) == pytest.approx(34.2, rel=0.02)

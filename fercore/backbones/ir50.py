@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from fercore.backbones.resnet import Projection
+
 STAGES = ((64, 3), (128, 4), (256, 14))
 """Channels and units of the first three stages; the fourth, (512, 3), is cut off."""
 
@@ -25,9 +27,7 @@ class Unit(nn.Module):
         super().__init__()
         self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
         if inside != outside:
-            self.shortcut_layer = nn.Sequential(
-                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
-            )
+            self.shortcut_layer = nn.Sequential(Projection(inside, outside, stride), nn.BatchNorm2d(outside))
         self.res_layer = nn.Sequential(
             nn.BatchNorm2d(inside),
             nn.Conv2d(inside, outside, 3, 1, 1, bias=False),

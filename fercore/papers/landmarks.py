@@ -73,7 +73,7 @@ class LandmarkRecipe(Recipe):
 _PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"images": 128, "image_size": 32, "epochs": 1, "batch_size": 32},
     "quick": {"image_size": 48, "epochs": 20, "batch_size": 64, "average": 0.998},
-    "paper": {"image_size": 112, "epochs": 40, "batch_size": 128, "average": 0.999},
+    "paper": {"image_size": 112, "epochs": 10, "batch_size": 128, "average": 0.998},
 }
 
 

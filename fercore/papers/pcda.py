@@ -63,8 +63,7 @@ class Tokens(nn.Module):
 
     The embedding is linear, the same at each position. ``position`` (1, h w + 1, D) is added, as ViT has it.
 
-    # Paper unclear: whether the two streams share their positions. Here they
-    # do: the same place of a face is meant, and the paper's size comes out.
+    # Paper unclear: whether the two streams share their positions. Here they do, and the paper's size comes out.
     """
 
     def __init__(self, channels: int, dimensions: int) -> None:
@@ -84,8 +83,7 @@ class CrossAttention(nn.Module):
     t_fusion, t_lm (B, T, D) -> (B, T, D). With ``cross`` the queries are the landmark tokens', else the fusion tokens'
     own. Eq. (3) lists both matrices and Eq. (4) uses one: the other one is kept, as the paper counts it, and frozen.
 
-    # Paper unclear: the number of heads, d, and whether a projection follows.
-    # Here both are ViT's: 64 numbers a head, one projection.
+    # Paper unclear: the number of heads, d, and whether a projection follows. Both are ViT's: 64 a head, and one.
     """
 
     def __init__(self, dimensions: int, heads: int, drop: float = 0.0, *, cross: bool = True) -> None:
@@ -116,9 +114,8 @@ def cross_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class Block(nn.Module):
     """PCDA Eq. (5): ``t' = CrossAttention + t_fusion, t_out = MLP(Norm(t')) + t'``; (B, T, D) twice -> (B, T, D).
 
-    # Paper unclear: the brackets of the printed formula do not close; this is
-    # the reading of a ViT block. Such a block also normalises what it attends
-    # to, which Eq. (3) does not show; here it does, for both streams.
+    # Paper unclear: the brackets of the printed formula do not close; this is the reading of a ViT block. Such a block
+    # also normalises what it attends to, which Eq. (3) does not show; here it does, for both streams.
     """
 
     def __init__(self, dimensions: int, heads: int, ratio: int = 4, drop: float = 0.5, *, cross: bool = True) -> None:
@@ -155,9 +152,8 @@ class PCDA(nn.Module):
 
     Images are normalised as everywhere in this package; what the landmark detector wants is made of them inside. It is
     frozen, its batch norms, too, unless ``frozen`` is off, and counts with its head, which PCDA does not use, as in the
-    paper's 1.0 M. With
-    ``dot`` off f_fusion is f_img, with ``cross`` off the tokens attend to themselves: the rows of Table 1. ``blocks``
-    is that of Table 2, ``heat`` the map of Table 4. ``side`` is that of the images, 8 times the grid's.
+    paper's 1.0 M. With ``dot`` off f_fusion is f_img, with ``cross`` off tokens attend to themselves (Table 1);
+    ``blocks`` as in Table 2, ``heat`` as in Table 4; ``side`` is that of the images, 8 times the grid's.
     """
 
     def __init__(
@@ -187,7 +183,7 @@ class PCDA(nn.Module):
         if not frozen:
             for part in self.landmark.feature_layers():
                 part.requires_grad_(True)
-        self.dot, self.kind = dot, heat
+        self.dot, self.kind = dot, "max" if heat == "conv" else heat
         self.heat = nn.Conv2d(self.landmark.channels, 1, 1) if heat == "conv" and dot else None
         self.fusion_tokens = Tokens(self.backbone.channels, dimensions)
         self.landmark_tokens = Tokens(self.landmark.channels, dimensions)
@@ -210,7 +206,7 @@ class PCDA(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             landmark_map = self.landmark.features(as_detected(images))
         image_map = self.backbone(images)
-        heat = self.heat(landmark_map).squeeze(1) if self.heat else heat_map(landmark_map, self._plain_kind)
+        heat = self.heat(landmark_map).squeeze(1) if self.heat else heat_map(landmark_map, self.kind)
         fused = dot_product_attention(heat, image_map) if self.dot else image_map
         fusion = self.fusion_tokens(fused, self.position)
         landmark = self.landmark_tokens(landmark_map, self.position)
@@ -218,10 +214,6 @@ class PCDA(nn.Module):
             fusion = block(fusion, landmark)
         features = self.norm(fusion[:, 0])
         return Output(self.classifier(features), features, fused, heat)
-
-    @property
-    def _plain_kind(self) -> HeatMap:
-        return "max" if self.kind == "conv" else self.kind
 
 
 class Part(nn.Module):
@@ -271,9 +263,8 @@ def anchor_distance(features: Tensor, anchor: Tensor, labels: Tensor, *, detach:
 
     features (B, D), anchor (B,) places in the batch, labels (B,) -> (). An empty batch gives 0.
 
-    # Paper unclear: 1 / N_c stands before the sum over c, where c is not yet
-    # bound; each class is divided by its own number of samples. Nor is it said
-    # whether a gradient flows into the anchor: it does, unless ``detach``.
+    # Paper unclear: 1 / N_c stands before the sum over c, where c is not yet bound; each class is divided by its own
+    # number. Nor is it said whether a gradient flows into the anchor: it does, unless ``detach``.
     """
     target = features.detach() if detach else features
     distance = (features - target[anchor]).square().mean(1)
@@ -378,25 +369,31 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"trunk": "resnet18", "dimensions": 192, "heads": 3, "drop": 0.2},
     "paper": {
         "image_size": 112, "epochs": 200, "batch_size": 144, "optimiser": "adamw", "learning_rate": 3.5e-5,
-        "weight_decay": 0.0, "rotation": 0.0, "shift": 0.0, "zoom": 0.0, "contrast": 0.0, "erase": 0.5,
-        "backbone_learning_rate": 1e-3,
+        "weight_decay": 0.0, "erase": 0.5, **dict.fromkeys(("rotation", "shift", "zoom", "contrast"), 0.0),
     },
 }  # fmt: skip
+_UNTAUGHT = {
+    "backbone_epochs": 20, "backbone_small_epochs": 14, "backbone_learning_rate": 1e-3, "epochs": 8,
+    "learning_rate": 2e-4, "weight_decay": 0.05, "average": 0.998,
+    "rotation": 10.0, "shift": 0.06, "zoom": 0.12, "contrast": 0.2, "erase": 0.25,
+}  # fmt: skip
+"""At ``paper``, for a trunk that has seen no face yet: it has to learn in the first stage, and from few images."""
 
 
 def recipe(preset: str = "smoke", dataset: str = "ferplus-twin", **changes: object) -> PCDARecipe:
     """The parameters of one PCDA run. Any field can be changed by name.
 
-    ``paper`` is the published setting: 112 x 112, Adam, rate 3.5e-5 (1e-6 on AffectNet), batches of 144. ``quick`` has
+    ``paper`` is the published setting: 112 x 112, Adam, rate 3.5e-5 (1e-6 on AffectNet), batches of 144. That is for a
+    trunk that knows faces (``start``); for one that does not, rates, lengths and augmentation are ours. ``quick`` has
     the trunk of this book's other quick runs and 192 numbers a token, for two cores.
 
-    # Paper unclear: weight decay, and how many images are erased. Here there is no decay, and half of them are.
+    # Paper unclear: weight decay, and the share of erased images. Here there is none, and half.
     """
     values = {"paper": "pcda", **baselines.settings(preset, dataset, changes), **_PRESETS[preset]}
-    if changes.get("method") == "plain":  # has no landmark backbone
-        values["landmark_weights"] = ""
-    if preset == "paper" and dataset.startswith("affectnet"):
-        values["learning_rate"] = 1e-6
+    values |= {"landmark_weights": ""} if changes.get("method") == "plain" else {}  # it has no landmark backbone
+    if preset == "paper":
+        values |= {"learning_rate": 1e-6} if dataset.startswith("affectnet") else {}
+        values |= {} if changes.get("start") else _UNTAUGHT
     return build(PCDARecipe, values | changes)
 
 

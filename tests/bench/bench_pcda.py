@@ -47,7 +47,7 @@ def poster(folder: Path) -> nn.Module:
 def main(
     sizes: dict[str, Any] | None = None,
     side: int = 112,
-    batches: Sequence[int] = (1, 16),
+    batches: Sequence[int] = (1, 16, 32),
     repeats: int = 9,
     forms: Sequence[speed.Form] = get_args(speed.Form),
     precisions: Sequence[speed.Precision] = ("fp32", "bf16"),
@@ -57,6 +57,8 @@ def main(
     published: Path | None = None,
 ) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":  # small products do not fill it
+        peaks = (4096, 8192)
     network = PCDA(classes=8, **(sizes or {})).eval()
     whole: dict[tuple[str, str], tuple[nn.Module, int]] = {("PCDA", "whole"): (network, side)}
     parts = {
