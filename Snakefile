@@ -27,6 +27,8 @@ DATA = {
     "data/reality": ["ferplus-twin", "ferplus"],
     "lan/training": ["kdef-twin"],
     "lan/ablations": ["kdef-twin"],
+    "pcda/training": ["rafdb-twin", "landmark-twin"],
+    "pcda/ablations": ["rafdb-twin", "landmark-twin"],
     "pretraining/landmarks": ["landmark-twin"],
     "use/photo": ["kdef-twin"],
 }

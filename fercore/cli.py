@@ -216,11 +216,11 @@ def _field(text: str) -> tuple[str, Any]:
     """``FIELD=VALUE`` of ``--set``; a value that is no YAML stays text, and the recipe says what it should be."""
     import yaml
 
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
     if name in ("preset", "dataset", "seed"):
         raise ParameterError(f"--set {text}: {name} has an option of its own.", do=f"write --{name} {value}")
     try:
-        return name, yaml.safe_load(value)
+        return name, "" if equals and not value else yaml.safe_load(value)  # to YAML, no text is no value
     except (yaml.YAMLError, ValueError):
         return name, value
 

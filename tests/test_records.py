@@ -361,6 +361,7 @@ def test_an_interrupted_command_goes_on(command: Command, tmp_path: Path, monkey
         (("lan", "--set", "epohcs=2"), "did you mean 'epochs'?"),
         (("lan", "--set", "epochs=many"), "'epochs' = 'many'"),
         (("lan", "--set", "epochs"), "'epochs' = None"),
+        (("lan", "--set", "epochs="), "'epochs' = ''"),
         (("lan", "--set", "fold=10"), "folds 0 to 9, not 10"),
         (("lan", "--seed", "-1"), "'seed' = -1"),
         (("lan", "--set", "width=["), "'width' = '['"),
