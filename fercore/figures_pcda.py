@@ -186,7 +186,8 @@ NETWORKS = {"PCDA": OURS, "POSTER": "#7a8794"}
 
 
 def speeds(table: pd.DataFrame, precision: str = "fp32") -> Figure:
-    """Milliseconds an image of whole networks: a panel a batch size, a row a form, a colour a network.
+    """Milliseconds an image of whole networks: a panel a batch size, with an axis of its own, a row a form, a
+    colour a network.
 
     ``table``: :func:`fercore.speed.kept` or :func:`fercore.speed.measure`.
     """
@@ -197,7 +198,6 @@ def speeds(table: pd.DataFrame, precision: str = "fp32") -> Figure:
         1,
         len(batches),
         figsize=(3.1 * len(batches) + 1.2, 0.5 * len(forms) + 1.6),
-        sharex=True,
         sharey=True,
         squeeze=False,
     )
@@ -213,7 +213,7 @@ def speeds(table: pd.DataFrame, precision: str = "fp32") -> Figure:
                 axes.annotate(f"{value:.0f}" if value >= 10 else f"{value:.1f}", (value, place), (0, above),
                               textcoords="offset points", ha="center", fontsize=8, color=colour)  # fmt: skip
         axes.set(title=f"batch of {batch}", xlabel="milliseconds an image", ylim=(-0.7, len(forms) - 0.3))
-        axes.set_xlim(0, 1.12 * own["milliseconds"].max())
+        axes.set_xlim(0, 1.15 * own[own["batch"] == batch]["milliseconds"].max())
     grid[0, 0].set(yticks=range(len(forms))[::-1], yticklabels=[FORMS[form] for form in forms])
     handles, labels = grid[0, 0].get_legend_handles_labels()
     if len(set(own["network"])) > 1:

@@ -160,6 +160,11 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return name + (" with AMX" if "amx_bf16" in known.get("flags", "").split() else "")
 
 
+def on_gpu(table: pd.DataFrame) -> pd.Series:
+    """Of each row whether it was measured on a GPU, by the device's name: NVIDIA's, or AMD's."""
+    return table["device"].str.contains("NVIDIA|Radeon|Instinct")
+
+
 def share_of_peak(table: pd.DataFrame) -> pd.Series:
     """Of each row the share of the machine's best matrix product that its multiply-adds come to."""
     return 2e-9 * table["multiply_adds"] / (table["milliseconds"] / 1000) / table["peak"]

@@ -106,8 +106,10 @@ def test_a_form_that_fails_is_named_and_left_out(capsys: pytest.CaptureFixture[s
 def test_the_committed_measurements_are_whole() -> None:
     table = speed.kept()
     assert set(table.columns) == set(speed.COLUMNS) and not table.isna().any().any()
-    shares = speed.share_of_peak(table)
-    assert ((shares > 0) & (shares < 1)).all(), "nothing is faster than the machine"
+    shares, gpu = speed.share_of_peak(table), speed.on_gpu(table)
+    rounded = gpu & (table["precision"] == "fp32")  # cuDNN's convolutions take TF32, which the peak of fp32 is not
+    assert (shares > 0).all() and (shares[~rounded] < 1).all(), "nothing is faster than the machine"
+    assert 0 < gpu.sum() < len(table)
 
 
 def test_which_convention_a_printed_number_is_in() -> None:
