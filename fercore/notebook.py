@@ -40,6 +40,8 @@ PUBLISHED = {
 """Where a paper prints the number of a subset of a data set: table, column, data set."""
 ROWS = {"lan": {"resnet18": "ResNet-18", "lan": "LAN"}, "pcda": {"pcda": "PCDA"}}
 """Which rows of these tables are of methods that are trained here."""
+IMPLIED = {"plain": ("landmark_weights",)}
+"""Parameters that a method settles itself: a plain trunk has no landmark backbone that could start from weights."""
 
 
 def check_parameters() -> None:
@@ -153,7 +155,11 @@ def reference(**recipe: Any) -> list[records.Record]:
 
     Every method of the paper is its own, set or not. See :func:`fercore.records.find`, which finds the others, too.
     """
-    found = [record for record in records.find(**recipe) if record.changed <= {*recipe, "method"}]
+    found = [
+        record
+        for record in records.find(**recipe)
+        if record.changed <= {*recipe, "method", *IMPLIED.get(record.recipe["method"], ())}
+    ]
     if not found:
         wanted = ", ".join(f"{name} {value}" for name, value in recipe.items())
         raise RecordError(f"book/records holds no reference record of {wanted}.", do="restore it from the repository")
