@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 OURS = "#2563eb"
-COLOURS = {"ResNet-18": "#7a8794", "LAN": "#c2410c", "paper": "#111827"}
+COLOURS = {"ResNet-18": "#7a8794", "plain trunk": "#7a8794", "LAN": "#c2410c", "paper": "#111827"}
 """Colour of a method, the same in every figure; ``paper`` marks published values."""
 
 
