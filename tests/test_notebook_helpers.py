@@ -360,9 +360,10 @@ def test_other_cells_are_followed_by_nothing(run: Callable[..., None]) -> None:
 def test_a_drop_down_names_records_and_files_and_marks_what_is_stale(
     run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = "notebook.works_on('fercore/published')\nfound = records.find(method='lan', dataset='ferplus')"
+    prepare = "notebook.works_on('fercore/published')\n"
+    prepare += "found = records.find(method='lan', dataset='ferplus', preset='paper')"
     table = "notebook.show(notebook.accuracy_table(found))"
-    (record,) = records.find(method="lan", dataset="ferplus")
+    (record,) = records.find(method="lan", dataset="ferplus", preset="paper")
     for code, stale in (("another", True), (record.code, False)):
         monkeypatch.setattr(experiments, "code_of", lambda paper, code=code: code)
         *marks, text = shown_after(run, prepare, table)
