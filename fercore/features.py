@@ -47,6 +47,18 @@ def spreads(features: np.ndarray, labels: np.ndarray, classes: Sequence[str]) ->
     return pd.DataFrame(lines, columns=["class", "images", "spread"])
 
 
+def spreads_of_runs(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """:func:`spreads` of several names, each the mean over its runs on the same images: a line a class, a column a
+    name."""
+    tables = {
+        name: [spreads(of(run), run.arrays()["labels"], run.classes).set_index("class") for run in of_name]
+        for name, of_name in runs.items()
+    }
+    means = {name: sum(own["spread"] for own in each) / len(each) for name, each in tables.items()}
+    images = next(iter(tables.values()))[0]["images"]
+    return pd.DataFrame({"images": images, **means}).reset_index()
+
+
 class Read(NamedTuple):
     """A quantity as a linear model reads it off features of people it has not seen."""
 

@@ -55,6 +55,15 @@ def test_spreads_against_a_loop() -> None:
     assert features.spreads(np.eye(2)[labels % 2], labels % 2, ["x", "y"])["spread"].tolist() == [0, 0]
 
 
+def test_spreads_of_several_runs_are_their_mean(tmp_path: Path) -> None:
+    runs = [saved(tmp_path, "1" * 10), saved(tmp_path, "2" * 10, noise=0.5)]
+    each = [features.spreads(features.of(r), r.arrays()["labels"], r.classes)["spread"].to_numpy() for r in runs]
+    table = features.spreads_of_runs({"both": runs, "first": runs[:1]})
+    assert list(table.columns) == ["class", "images", "both", "first"]
+    assert table["both"].to_numpy() == pytest.approx(np.mean(each, axis=0)) and not np.allclose(each[0], each[1])
+    assert table["first"].to_numpy() == pytest.approx(each[0])
+
+
 def test_what_lies_in_the_features_can_be_read_off_and_what_does_not_can_not(tmp_path: Path) -> None:
     read = features.affect(saved(tmp_path))
     assert read["arousal"].r2 > 0.99 and read["valence"].r2 > 0.99
