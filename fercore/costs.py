@@ -97,8 +97,10 @@ def measured(pages: Sequence[str]) -> list[Cost]:
     runs = records.find()
     stale = claims.stale_names(runs)
     for run in runs:
-        remark = "stale: measured with other code" if run.name in stale else ""
-        found.append(Cost(run.command, run.recipe["preset"], run.seconds, run.peak_memory // 2**20, remark))
+        gpu = run.machine.get("gpu", "none")
+        remarks = ["stale: measured with other code"] * (run.name in stale) + [f"on {gpu}"] * (gpu != "none")
+        cost = Cost(run.command, run.recipe["preset"], run.seconds, run.peak_memory // 2**20, "; ".join(remarks))
+        found.append(cost)
     return found
 
 
