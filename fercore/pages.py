@@ -171,7 +171,8 @@ def ledger_page(root: Path | None = None) -> str:
 
 def _ledger_row(row: Mapping[str, Any]) -> str:
     how = [_shown_at(row["notebook"], row["cell"])]
-    how += [_record_link(name) for name in row["record"].split(", ") if name]
+    old = row["stale"].split(", ")
+    how += [_record_link(name) + " **stale**" * (name in old) for name in row["record"].split(", ") if name]
     how += [f"`{row['command']}`"] if row["command"] else []
     published = f"{row['published']}<br>{row['headline']}" if row["published"] else ""
     cells = (
