@@ -432,7 +432,10 @@ def test_killed_at_20_moments_it_ends_in_the_same_record(
         time.sleep(seconds * (number + generator.random()) / 20)  # one in each twentieth of the whole training
         child.kill()
         child.join()
-        caught += child.exitcode == -signal.SIGKILL
+        if child.exitcode == -signal.SIGKILL:
+            caught += 1
+        else:  # it had ended: the machine is faster than when it was measured
+            seconds *= 0.8
         assert_it_ends_the_same(server, reference, tmp_path / str(number))
         shutil.rmtree(tmp_path / str(number))
     assert caught >= 15, "the others had ended before: this machine was faster than in the measured run"
