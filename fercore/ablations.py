@@ -190,5 +190,14 @@ def over_seeds(paper: str, preset: str = "quick", dataset: str = "ferplus", root
     return pd.DataFrame(lines, columns=columns)
 
 
+def said(lines: pd.DataFrame, row: str) -> str:
+    """What a row changes, in words: ``+0.15 points [-0.30, +0.60]``; lines: :func:`table` or :func:`over_seeds`."""
+    changed = lines[lines["difference"].notna()]
+    if row not in set(changed["row"]):
+        raise ParameterError(unknown("row that changes something", row, changed["row"]))
+    own = next(changed[changed["row"] == row].itertuples())
+    return f"{own.difference:+.2f} points [{own.low:+.2f}, {own.high:+.2f}]"
+
+
 def _accuracy(record: Record) -> float:
     return record.metrics["test"]["accuracy"]

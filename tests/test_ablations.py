@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_records import record_of
 
@@ -117,3 +118,10 @@ def test_runs_on_other_images_are_not_paired(tmp_path: Any) -> None:
     other = records.write(two.model_copy(update={"key": "3" * 10}), arrays, tmp_path / "other")
     with pytest.raises(RecordError, match="not tested on the same images"):
         records.paired(one, other)
+
+
+def test_a_row_is_said_in_words() -> None:
+    lines = pd.DataFrame({"row": ["a", "b", "b"], "difference": [np.nan, np.nan, -0.254], "low": -0.5, "high": 0.04})
+    assert ablations.said(lines, "b") == "-0.25 points [-0.50, +0.04]"
+    with pytest.raises(ParameterError, match="no row that changes something 'a'"):
+        ablations.said(lines, "a")
