@@ -85,6 +85,13 @@ def test_a_plan_holds_what_fits_and_says_the_rest(file: Path, tmp_path: Path, mo
     assert len(plan(1e9)[0]) == 2 + len(records.find())
 
 
+def test_what_a_gpu_did_says_so() -> None:
+    gpu = {run.command: run.machine["gpu"] for run in records.find() if run.machine.get("gpu", "none") != "none"}
+    remarks = {cost.what: cost.remark for cost in costs.measured([])}
+    assert gpu and all(f"on {name}" in remarks[command] for command, name in gpu.items())
+    assert not any("on NVIDIA" in remark for command, remark in remarks.items() if command not in gpu)
+
+
 def test_the_committed_costs_are_of_this_book() -> None:
     table = costs.table()
     assert tuple(table.columns) == costs.COLUMNS and set(table["notebook"]) <= set(notebooks())
