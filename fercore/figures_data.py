@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from fercore.figures import OURS, told
 
 VISIBLE, HIDDEN = "#16a34a", "#dc2626"
-PUBLISHED = "#111827"
+PUBLISHED, OTHER = "#111827", "#d97706"
 
 
 def landmark_row(
@@ -132,14 +132,16 @@ def accuracy_by_yaw(table: pd.DataFrame) -> Axes:
 
 
 def shares(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """A metric over the share of real labels, one panel a metric, one line with a first stage on the twin, one without.
+    """A metric over the share of real labels, one panel a metric, a line for each thing that was learnt before.
 
     ``tables``: metric -> columns "learnt on", share (0 for the twin alone), the metric, low, high (per cent).
     """
     figure, row = plt.subplots(1, len(tables), figsize=(4.3 * len(tables), 3.3), squeeze=False)
     for axes, (metric, table) in zip(row[0], tables.items(), strict=True):
-        for name, colour in (("real", PUBLISHED), ("twin, then real", OURS)):
+        for name, colour in (("real", PUBLISHED), ("people, then real", OTHER), ("twin, then real", OURS)):
             own = table[table["learnt on"] == name].sort_values("share")
+            if own.empty:
+                continue
             errors = np.abs(own[["low", "high"]].to_numpy().T - own[metric].to_numpy())
             label = "real alone" if name == "real" else name
             axes.errorbar(100 * own["share"], own[metric], errors, fmt="o-", color=colour, capsize=3, label=label)

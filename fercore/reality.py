@@ -1,11 +1,13 @@
 """Does the twin speak of reality? Runs that learn on FERPlus's twin and are tested on the real set, and the reverse.
 
-Every run is a baseline (`fercore.papers.baselines`): the same small network, the same training, other data.
+Every run is a baseline (`fercore.papers.baselines`): the same small network, the same training, other data. What a
+network can see before it meets real labels is one of :data:`BEFORE`: nothing, the twin with its expressions, or the
+identity twin, on which it learnt to tell people apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,23 @@ import numpy as np
 import pandas as pd
 
 from fercore import evaluate, records
-from fercore.errors import RecordError
+from fercore.errors import ParameterError, RecordError
 from fercore.papers import baselines
 from fercore.papers.baselines import BaselineRecipe
+from fercore.recipe import unknown
 from fercore.records import Record
 
 REAL, TWIN = "ferplus", "ferplus-twin"
 SHARES = (0.01, 0.1, 1.0)
 """Shares of the real training labels that fine-tuning may see."""
 EPOCHS = {0.01: 60, 0.1: 24, 1.0: 8}
-"""Fewer images, more passes over them; the same for a network that has seen the twin and for one that has not."""
+"""Fewer images, more passes over them; the same for a network that has seen rendered faces and for one that has not."""
+BEFORE: dict[str, dict[str, Any]] = {
+    "": {"backbone_epochs": 0},
+    "twin": {"pretraining": TWIN},
+    "people": {"backbone_epochs": 0, "start": "identity"},
+}
+"""What comes before the real labels, and how a recipe says it; the twin's stage has the length of :data:`COMMON`."""
 COMMON: dict[str, Any] = {
     "last_stride": 2, "optimiser": "adamw", "weight_decay": 0.05, "learning_rate": 1e-3, "final_rate": 0.0,
     "targets": "votes", "label_smoothing": 0.0, "standardise": True, "mirror": True, "average": 0.99, "batch_size": 32,
@@ -50,11 +59,12 @@ def rendered_only(seed: int = 0, without: str = "", preset: str = "quick", **cha
     return _recipe(TWIN, preset, seed, **changes)
 
 
-def fine_tuned(share: float, from_twin: bool, seed: int = 0, preset: str = "quick", **changes: Any) -> BaselineRecipe:
-    """Trained on a share of the real training images, after the twin or from random weights; tested on both."""
-    start = {"pretraining": TWIN} if from_twin else {"backbone_epochs": 0}
+def fine_tuned(share: float, before: str = "", seed: int = 0, preset: str = "quick", **changes: Any) -> BaselineRecipe:
+    """Trained on a share of the real training images, after one of :data:`BEFORE`; tested on both sets."""
+    if before not in BEFORE:
+        raise ParameterError(unknown("stage before the real labels", before, BEFORE))
     length = {"epochs": EPOCHS[share], "small_epochs": 4 if share == 1 else 0}  # time matters where all images are seen
-    return _recipe(REAL, preset, seed, **({"share": share, "also_on": TWIN} | length | start | changes))
+    return _recipe(REAL, preset, seed, **({"share": share, "also_on": TWIN} | length | BEFORE[before] | changes))
 
 
 def _recipe(dataset: str, preset: str, seed: int, **changes: Any) -> BaselineRecipe:
@@ -70,6 +80,10 @@ def runs(root: Path | None = None) -> list[Record]:
     return [run for run in found if {run.recipe["dataset"], run.recipe["also_on"]} == {REAL, TWIN}]
 
 
+def _before(recipe: Mapping[str, Any]) -> str:
+    return "people" if recipe["start"] else "twin" if recipe["pretraining"] else ""
+
+
 def table(found: Sequence[Record]) -> pd.DataFrame:
     """One row a run: what it learnt on, share of real labels, what the twin lacked, seed, accuracies in per cent.
 
@@ -78,7 +92,8 @@ def table(found: Sequence[Record]) -> pd.DataFrame:
     rows = []
     for run in found:
         r = run.recipe
-        learnt = "twin" if r["dataset"] == TWIN else "twin, then real" if r["pretraining"] else "real"
+        before = _before(r)
+        learnt = "twin" if r["dataset"] == TWIN else f"{before}, then real" if before else "real"
         there = f"on_{r['also_on']}"
         real, twin = ("test", there) if r["dataset"] == REAL else (there, "test")
         rows.append(
@@ -110,16 +125,16 @@ def over_seeds(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["learnt on", "share", "without", "seeds", metric, "low", "high"])
 
 
-def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """What the twin adds at each share of real labels: mean difference over seeds with its 95 % interval, in points.
+def gains(table: pd.DataFrame, before: str = "twin") -> pd.DataFrame:
+    """What a stage before adds at each share of real labels: mean over seeds with its 95 % interval, in points.
 
     Pairs are runs of the same seed, which see the same real images.
     """
-    rows = []
+    rows, after = [], f"{before}, then real"
     for metric, share in product(("accuracy", "balanced"), SHARES):
         of = table[table["share"] == share].pivot_table(index="seed", columns="learnt on", values=metric)
-        if {"real", "twin, then real"} <= set(of):
-            difference = (of["twin, then real"] - of["real"]).dropna()
+        if {"real", after} <= set(of):
+            difference = (of[after] - of["real"]).dropna()
             if len(difference) > 1:
                 gain = evaluate.over_seeds(difference.tolist())
                 rows.append(
@@ -178,10 +193,10 @@ def _balanced_draws(matrix: np.ndarray, rng: np.random.Generator, draws: int) ->
 
 
 def all_recipes(seeds: int = 5) -> list[BaselineRecipe]:
-    """Every run of the page, in the order in which they are worth having."""
+    """Every run of the pages that show them, in the order in which they are worth having."""
     wanted = [rendered_only(seed) for seed in range(seeds)]
     wanted += [
-        fine_tuned(share, from_twin, seed) for share in SHARES for seed in range(seeds) for from_twin in (True, False)
+        fine_tuned(share, before, seed) for share in SHARES for seed in range(seeds) for before in reversed(BEFORE)
     ]
     return wanted + [rendered_only(0, without) for without in WITHOUT]
 

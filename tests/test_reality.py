@@ -10,13 +10,14 @@ import pytest
 
 from fercore import reality
 from fercore.data import twin_designs
+from fercore.errors import ParameterError
 from fercore.papers import baselines
 
 
 def test_the_stage_on_the_twin_is_trained_once_a_seed() -> None:
     stages = [
         baselines.backbone_stage(recipe).key()
-        for recipe in (reality.rendered_only(1), *(reality.fine_tuned(share, True, 1) for share in reality.SHARES))
+        for recipe in (reality.rendered_only(1), *(reality.fine_tuned(share, "twin", 1) for share in reality.SHARES))
     ]
     assert len(set(stages)) == 1
     assert baselines.backbone_stage(reality.rendered_only(2)).key() not in stages
@@ -24,10 +25,13 @@ def test_the_stage_on_the_twin_is_trained_once_a_seed() -> None:
 
 
 @pytest.mark.parametrize("share", reality.SHARES)
-def test_arms_differ_in_the_first_stage_alone(share: float) -> None:
-    twin, none = (reality.fine_tuned(share, from_twin, 0).model_dump() for from_twin in (True, False))
+def test_arms_differ_in_what_comes_before_alone(share: float) -> None:
+    none, twin, people = (reality.fine_tuned(share, before).model_dump() for before in reality.BEFORE)
     assert {name for name in twin if twin[name] != none[name]} == {"pretraining", "backbone_epochs"}
+    assert {name for name in people if people[name] != none[name]} == {"start"}
     assert none["backbone_epochs"] == 0
+    with pytest.raises(ParameterError, match="twin, people"):
+        reality.fine_tuned(share, "nothing")
 
 
 @pytest.mark.parametrize("without", reality.WITHOUT)
@@ -47,32 +51,34 @@ def test_the_table_tells_real_from_twin() -> None:
     found = [
         run(reality.rendered_only(0), 0.4, 0.8),
         run(reality.rendered_only(0, "weak expressions"), 0.3, 0.9),
-        run(reality.fine_tuned(0.1, True), 0.7, 0.6),
-        run(reality.fine_tuned(0.1, False), 0.6, 0.2),
+        run(reality.fine_tuned(0.1, "twin"), 0.7, 0.6),
+        run(reality.fine_tuned(0.1, ""), 0.6, 0.2),
+        run(reality.fine_tuned(0.1, "people"), 0.5, 0.1),
     ]
     table = reality.table(found)
-    assert table["learnt on"].tolist() == ["twin", "twin", "twin, then real", "real"]
-    assert table["without"].tolist() == ["", "weak expressions", "", ""]
-    assert table["accuracy"].tolist() == pytest.approx([40, 30, 70, 60])
-    assert table["balanced"].tolist() == pytest.approx([20, 15, 35, 30])
-    assert table["on twin"].tolist() == pytest.approx([80, 90, 60, 20])
-    assert table["share"].tolist() == [0, 0, 0.1, 0.1]
+    assert table["learnt on"].tolist() == ["twin", "twin", "twin, then real", "real", "people, then real"]
+    assert table["without"].tolist() == ["", "weak expressions", "", "", ""]
+    assert table["accuracy"].tolist() == pytest.approx([40, 30, 70, 60, 50])
+    assert table["balanced"].tolist() == pytest.approx([20, 15, 35, 30, 25])
+    assert table["on twin"].tolist() == pytest.approx([80, 90, 60, 20, 10])
+    assert table["share"].tolist() == [0, 0, 0.1, 0.1, 0.1]
 
 
-def test_gains_by_hand() -> None:
+@pytest.mark.parametrize("other", ["twin", "people"])
+def test_gains_by_hand(other: str) -> None:
     values = {0: (0.7, 0.6), 1: (0.72, 0.64), 2: (0.71, 0.62)}
     found = [
-        run(reality.fine_tuned(0.1, from_twin, seed), value, 0.5)
+        run(reality.fine_tuned(0.1, before, seed), value, 0.5)
         for seed, pair in values.items()
-        for from_twin, value in zip((True, False), pair, strict=True)
+        for before, value in zip((other, ""), pair, strict=True)
     ]
-    line, balanced = reality.gains(reality.table(found)).to_dict("records")
+    line, balanced = reality.gains(reality.table(found), other).to_dict("records")
     assert (line["metric"], balanced["metric"]) == ("accuracy", "balanced") and balanced["gain"] == pytest.approx(4.5)
     assert line["share"] == 0.1 and line["seeds"] == 3
     assert line["gain"] == pytest.approx(9)  # 10, 8 and 9 points
     assert line["high"] - line["gain"] == pytest.approx(4.302653 * 1 / 3**0.5, rel=1e-5)  # t of 2 degrees of freedom
     means = reality.over_seeds(reality.table(found), "accuracy").set_index("learnt on")["accuracy"]
-    assert means.to_dict() == pytest.approx({"twin, then real": 71, "real": 62})
+    assert means.to_dict() == pytest.approx({f"{other}, then real": 71, "real": 62})
 
 
 def test_what_the_twin_is_worth_without_something() -> None:
@@ -97,7 +103,7 @@ def test_what_the_twin_is_worth_without_something() -> None:
 
 def test_every_run_is_another_one() -> None:
     keys = [recipe.key() for recipe in reality.all_recipes(5)]
-    assert len(set(keys)) == len(keys) == 5 + 2 * 3 * 5 + len(reality.WITHOUT)
+    assert len(set(keys)) == len(keys) == 5 + 3 * 3 * 5 + len(reality.WITHOUT)
 
 
 def test_words_are_means_of_what_was_run() -> None:
@@ -105,13 +111,13 @@ def test_words_are_means_of_what_was_run() -> None:
         run(reality.rendered_only(0), 0.4, 0.8),
         run(reality.rendered_only(1), 0.5, 0.6),
         run(reality.rendered_only(0, "weak expressions"), 0.0, 0.0),
-        run(reality.fine_tuned(0.1, False), 0.6, 0.2),
-        run(reality.fine_tuned(0.01, False), 0.1, 0.1),
-        run(reality.fine_tuned(0.1, True), 0.9, 0.9),
+        run(reality.fine_tuned(0.1, ""), 0.6, 0.2),
+        run(reality.fine_tuned(0.01, ""), 0.1, 0.1),
+        run(reality.fine_tuned(0.1, "twin"), 0.9, 0.9),
     ]
     words = {
         "real_share": "10 %", "twin_on_real": "22.5 %", "twin_on_twin": "70.0 %",
         "real_on_real": "30.0 %", "real_on_twin": "20.0 %",
     }  # fmt: skip
     assert reality.words(found) == words
-    assert reality.words([*found, run(reality.fine_tuned(1.0, False), 0.8, 0.3)])["real_share"] == "all"
+    assert reality.words([*found, run(reality.fine_tuned(1.0, ""), 0.8, 0.3)])["real_share"] == "all"

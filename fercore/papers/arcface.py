@@ -94,17 +94,22 @@ class ArcFaceRecipe(Recipe):
 _TRUNK = ("image_size", "width", "stem", "last_stride")
 _PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"images": 256, "epochs": 1, "batch_size": 32},
-    "quick": {"epochs": 12, "batch_size": 64, "average": 0.998},
+    "quick": {"epochs": 14, "batch_size": 64, "average": 0.998, "scale": 16.0, "margin": 0.2},
     "paper": {"epochs": 20, "batch_size": 128, "scale": 64.0, "margin": 0.5, "dimensions": 512},
 }
 
 
 def recipe(preset: str = "smoke", dataset: str = "identity-twin", **changes: object) -> ArcFaceRecipe:
-    """The parameters of one run; the trunk is that of the preset's other networks. Any field can be changed by name."""
+    """The parameters of one run; the trunk is that of the preset's other networks. Any field can be changed by name.
+
+    ``paper`` has ArcFace's published scale and margin, 64 and 0.5. A small network that sees some hundred people learns
+    too slowly with them, so ``quick`` has 16 and 0.2.
+    """
     check_preset(preset)
     values = {"paper": "arcface", "preset": preset, "dataset": dataset, "protocol": "identity"}
     values |= {name: SIZES[preset][name] for name in _TRUNK if name in SIZES[preset]}
     values |= {"optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "final_rate": 0.02, "erase": 0.1}
+    values |= {"standardise": True}  # else the light tells more of a picture than the person
     return build(ArcFaceRecipe, values | _PRESETS[preset] | changes)
 
 
