@@ -150,9 +150,11 @@ def blind_score(
 
 @app.command()
 def train(
-    paper: Annotated[str, typer.Argument(help="what to train: lan, baselines, arcface")],
+    paper: Annotated[str, typer.Argument(help="what to train: lan, pcda, baselines, arcface, landmarks")],
     preset: Preset = "smoke",
-    dataset: Annotated[str, typer.Option(help="a name from: fercore data list")] = "kdef-twin",
+    dataset: Annotated[
+        str | None, typer.Option(help="a name from: fercore data list; default: the paper's usual twin")
+    ] = None,
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
     records: Annotated[Path | None, typer.Option(help="folder for the record; default _runs/records")] = None,
     change: Annotated[
@@ -162,9 +164,9 @@ def train(
     """Train, test once, write a record; prints the record's path last. An interrupted run goes on."""
     from fercore import experiments
 
-    fields = dict(_field(text) for text in change or [])
-    recipe = experiments.paper(paper).recipe(preset, dataset, seed=seed, **fields)
-    say(f"{paper}: {recipe.method} on {dataset}, preset {preset}, seed {seed}")
+    fields = dict(_field(text) for text in change or []) | ({"dataset": dataset} if dataset is not None else {})
+    recipe = experiments.paper(paper).recipe(preset, seed=seed, **fields)
+    say(f"{paper}: {recipe.method} on {recipe.dataset}, preset {preset}, seed {seed}")
     record = experiments.run(recipe, records)
     for name, numbers in record.metrics.items():
         low, high = 100 * numbers["accuracy_low"], 100 * numbers["accuracy_high"]

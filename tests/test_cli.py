@@ -6,14 +6,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from conftest import fercore
+from typer.testing import CliRunner
 
-from fercore.cli import join_pairs
+from fercore import experiments
+from fercore.cli import app, join_pairs
 from fercore.errors import FercoreError, ParameterError
 from fercore.execute import check_parameters, parse_parameters, run_notebook
+from fercore.recipe import Recipe
 
 PARAMETERS = """preset: str = "smoke"  # smoke | quick | paper
 epochs: int = 2  # how often
@@ -129,3 +133,24 @@ def test_stock_papermill_is_stopped_inside_the_notebook(
 
 def test_unknown_preset() -> None:
     assert "no preset 'smok'" in one_message(fercore("book", "make", "--preset", "smok"))
+
+
+@pytest.mark.parametrize("paper", experiments.papers())
+def test_train_takes_the_paper_s_own_data_where_none_are_named(paper: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def run(recipe: Recipe, root: Path | None) -> SimpleNamespace:
+        seen.append(recipe)
+        return SimpleNamespace(metrics={}, folder="a folder")
+
+    monkeypatch.setattr(experiments, "run", run)
+    assert CliRunner().invoke(app, ["train", paper]).exit_code == 0
+    assert seen == [experiments.paper(paper).recipe("smoke")]
+    assert paper in CliRunner().invoke(app, ["train", "--help"]).output
+
+
+def test_train_takes_the_data_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(experiments, "run", lambda recipe, root: seen.append(recipe) or 1 / 0)
+    CliRunner().invoke(app, ["train", "lan", "--dataset", "rafdb-twin", "--seed", "3", "--set", "alpha=0"])
+    assert seen == [experiments.paper("lan").recipe("smoke", "rafdb-twin", seed=3, alpha=0)]
