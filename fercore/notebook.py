@@ -278,9 +278,13 @@ def code(function: Any) -> HTML:
 
 
 def paired_table(
-    first: records.Record | Sequence[records.Record], second: records.Record | Sequence[records.Record]
+    first: records.Record | Sequence[records.Record],
+    second: records.Record | Sequence[records.Record],
+    names: tuple[str, str] | None = None,
 ) -> pd.DataFrame:
     """Two methods on the same images, a line a subset: the difference with its interval, and McNemar's test.
+
+    ``names``: how columns call the two, where that is not by their methods.
 
     The interval is a paired bootstrap, over subjects where they are known. With
     several runs of each, paired by seed and fold, an image counts by the share
@@ -289,7 +293,7 @@ def paired_table(
     """
     one, two = ([runs] if isinstance(runs, records.Record) else list(runs) for runs in (first, second))
     pairs = _paired_runs(one, two)
-    names = [METHODS[runs[0].recipe["method"]] for runs in (one, two)]
+    names = names or [METHODS[runs[0].recipe["method"]] for runs in (one, two)]
     lines = []
     for subset in pairs[0][0].metrics:
         rights = [records.paired(a, b, subset) for a, b in pairs]

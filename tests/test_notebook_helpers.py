@@ -294,6 +294,9 @@ def test_methods_are_compared_seed_by_seed(tmp_path: Path) -> None:
     assert table["only LAN right"] == "0, 1, 3" and len(table["McNemar p"].split(", ")) == 3
     alone = notebook.paired_table(plain[1], lan[1]).squeeze()
     assert "over seeds" not in alone and alone["only LAN right"] == "1"
+    named = notebook.paired_table(plain, lan, names=("before", "after")).squeeze()
+    assert named["after − before, points"] == table["LAN − ResNet-18, points"]
+    assert named["only after right"] == table["only LAN right"] and named["only before right"] == "0, 0, 0"
 
 
 def test_folds_follow_each_other_with_their_own_images(tmp_path: Path) -> None:
