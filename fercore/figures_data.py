@@ -138,19 +138,22 @@ def shares(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """
     figure, row = plt.subplots(1, len(tables), figsize=(4.3 * len(tables), 3.3), squeeze=False)
     for axes, (metric, table) in zip(row[0], tables.items(), strict=True):
-        for name, colour in (("real", PUBLISHED), ("people, then real", OTHER), ("twin, then real", OURS)):
+        lines = {"real": (PUBLISHED, 0.95), "people, then real": (OTHER, 1.0), "twin, then real": (OURS, 1.05)}
+        for name, (colour, aside) in lines.items():  # a little aside, so that intervals do not hide each other
             own = table[table["learnt on"] == name].sort_values("share")
             if own.empty:
                 continue
             errors = np.abs(own[["low", "high"]].to_numpy().T - own[metric].to_numpy())
             label = "real alone" if name == "real" else name
-            axes.errorbar(100 * own["share"], own[metric], errors, fmt="o-", color=colour, capsize=3, label=label)
+            axes.errorbar(
+                100 * aside * own["share"], own[metric], errors, fmt="o-", color=colour, capsize=3, label=label
+            )
         alone = table.loc[table["learnt on"] == "twin", metric]
         if len(alone):
             axes.axhline(alone.iloc[0], color=OURS, linestyle=":", label="twin alone")
-        axes.set(xscale="log", xlabel="real labels, %", ylabel=f"{metric}, %", ylim=(0, 100))
+        axes.set(xscale="log", xlabel="real labels, %", ylabel=f"{metric}, %")
         axes.set_xticks([1, 10, 100], ["1", "10", "100"])
-    row[0][0].legend(frameon=False, fontsize=9)
+    row[0][0].legend(loc="lower right", fontsize=9)
     figure.tight_layout()
     long = pd.concat([t.rename(columns={metric: "value"}).assign(metric=metric) for metric, t in tables.items()])
     return told(figure, long.reset_index(drop=True))

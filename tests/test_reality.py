@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fercore import reality
+from fercore import figures_data, reality
 from fercore.data import twin_designs
 from fercore.errors import ParameterError
 from fercore.papers import baselines
@@ -121,3 +122,23 @@ def test_words_are_means_of_what_was_run() -> None:
     }  # fmt: skip
     assert reality.words(found) == words
     assert reality.words([*found, run(reality.fine_tuned(1.0, ""), 0.8, 0.3)])["real_share"] == "all"
+
+
+@pytest.mark.parametrize("before", [("",), ("", "people"), ("", "people", "twin")])
+def test_a_line_for_each_thing_that_was_learnt_before(before: tuple[str, ...]) -> None:
+    found = [
+        run(reality.fine_tuned(share, name, seed), 0.5 + 0.1 * k + 0.01 * seed, 0.5)
+        for share in reality.SHARES
+        for k, name in enumerate(before)
+        for seed in range(2)
+    ]
+    table = reality.over_seeds(reality.table(found), "accuracy")
+    figure = figures_data.shares({"accuracy": table})
+    (axes,) = figure.axes
+    shown = {line.get_label(): line[0] for line in axes.containers}
+    assert list(shown) == ["real alone", *(f"{name}, then real" for name in before[1:])]
+    for k, line in enumerate(shown.values()):
+        assert line.get_xdata() == pytest.approx([1, 10, 100], rel=0.06), "a little aside at most"
+        assert line.get_ydata() == pytest.approx([50.5 + 10 * k] * 3)
+    assert len(figure.numbers) == 3 * len(before)
+    plt.close(figure)
