@@ -29,6 +29,7 @@ DATA = {
     "lan/ablations": ["kdef-twin"],
     "pcda/training": ["rafdb-twin", "landmark-twin"],
     "pcda/ablations": ["rafdb-twin", "landmark-twin"],
+    "pretraining/identity": ["identity-twin"],
     "pretraining/landmarks": ["landmark-twin"],
     "use/photo": ["kdef-twin"],
 }
