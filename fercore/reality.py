@@ -7,7 +7,7 @@ identity twin, on which it learnt to tell people apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,6 @@ def runs(root: Path | None = None) -> list[Record]:
     return [run for run in found if {run.recipe["dataset"], run.recipe["also_on"]} == {REAL, TWIN}]
 
 
-def _before(recipe: Mapping[str, Any]) -> str:
-    return "people" if recipe["start"] else "twin" if recipe["pretraining"] else ""
-
-
 def table(found: Sequence[Record]) -> pd.DataFrame:
     """One row a run: what it learnt on, share of real labels, what the twin lacked, seed, accuracies in per cent.
 
@@ -92,7 +88,7 @@ def table(found: Sequence[Record]) -> pd.DataFrame:
     rows = []
     for run in found:
         r = run.recipe
-        before = _before(r)
+        before = "people" if r["start"] else "twin" if r["pretraining"] else ""
         learnt = "twin" if r["dataset"] == TWIN else f"{before}, then real" if before else "real"
         there = f"on_{r['also_on']}"
         real, twin = ("test", there) if r["dataset"] == REAL else (there, "test")
@@ -126,9 +122,10 @@ def over_seeds(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def gains(table: pd.DataFrame, before: str = "twin") -> pd.DataFrame:
-    """What a stage before adds at each share of real labels: mean over seeds with its 95 % interval, in points.
+    """What one of :data:`BEFORE` adds at each share of real labels: mean over seeds with its 95 % interval, in points.
 
-    Pairs are runs of the same seed, which see the same real images.
+    Columns metric, share, seeds, gain, low, high; no line where fewer than two seeds have both. Pairs are runs of the
+    same seed, which see the same real images.
     """
     rows, after = [], f"{before}, then real"
     for metric, share in product(("accuracy", "balanced"), SHARES):

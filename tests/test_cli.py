@@ -135,22 +135,26 @@ def test_unknown_preset() -> None:
     assert "no preset 'smok'" in one_message(fercore("book", "make", "--preset", "smok"))
 
 
-@pytest.mark.parametrize("paper", experiments.papers())
-def test_train_takes_the_paper_s_own_data_where_none_are_named(paper: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
+    """The recipes that would have been trained."""
+    seen: list[Recipe] = []
 
     def run(recipe: Recipe, root: Path | None) -> SimpleNamespace:
         seen.append(recipe)
         return SimpleNamespace(metrics={}, folder="a folder")
 
     monkeypatch.setattr(experiments, "run", run)
+    return seen
+
+
+@pytest.mark.parametrize("paper", experiments.papers())
+def test_train_takes_the_paper_s_own_data_where_none_are_named(paper: str, trained: list[Recipe]) -> None:
     assert CliRunner().invoke(app, ["train", paper]).exit_code == 0
-    assert seen == [experiments.paper(paper).recipe("smoke")]
+    assert trained == [experiments.paper(paper).recipe("smoke")]
     assert paper in CliRunner().invoke(app, ["train", "--help"]).output
 
 
-def test_train_takes_the_data_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(experiments, "run", lambda recipe, root: seen.append(recipe) or 1 / 0)
+def test_train_takes_the_data_that_are_named(trained: list[Recipe]) -> None:
     CliRunner().invoke(app, ["train", "lan", "--dataset", "rafdb-twin", "--seed", "3", "--set", "alpha=0"])
-    assert seen == [experiments.paper("lan").recipe("smoke", "rafdb-twin", seed=3, alpha=0)]
+    assert trained == [experiments.paper("lan").recipe("smoke", "rafdb-twin", seed=3, alpha=0)]

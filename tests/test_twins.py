@@ -24,11 +24,13 @@ from fercore.data.prepared import Prepared, content_hash, open_prepared
 from fercore.data.twin_designs import DESIGNS, parameters, rows
 from fercore.errors import DataError, ParameterError
 from fercore.heads import LEVELS
+from fercore.paths import ROOT
 
 TINY = parameters(
     "kdef-twin", "smoke", people=4, expressions=("neutral", "fear"), pans=(-90, 0, 90), repeats=2, size=32
 )
 FACE = ["subject", "expression", "series"]
+PAGE = ROOT / "book" / "real_sets.md"
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,21 @@ def test_protocols_have_the_published_sizes(name, protocol, images, people):
         assert sum(map(len, parts.values())) == images
         assert (len(found["train"] | found["validation"]), len(found["test"])) == people
         assert sum(map(len, found.values())) == len(set().union(*found.values()))  # nobody in two parts
+
+
+def test_the_page_of_real_sets_has_every_split_of_a_controlled_set_with_its_sizes():
+    told = re.findall(r"^\| `([\w-]+)` \| ([\d,]+), ([\d,]+) \| ([\d,]+), ([\d,]+) \|", PAGE.read_text(), re.MULTILINE)
+    sets = {"kdef-twin", "bu3dfe-twin", "multipie-twin"}  # made as the sets are
+    tables = {name.removesuffix("-twin"): rows(parameters(name, "paper")) for name in sets}
+    assert sorted(name for name, *_ in told) == sorted(
+        p for p in protocols.PROTOCOLS if any(f"-{s}" in p for s in tables)
+    )
+    for protocol, *sizes in told:
+        table = next(table for name, table in tables.items() if f"-{name}" in protocol)
+        parts = protocols.split(table, protocol)
+        learnt, tested = np.concatenate([parts["train"], parts["validation"]]), parts["test"]
+        people = [table["subject"].iloc[chosen].nunique() for chosen in (learnt, tested)]
+        assert [int(size.replace(",", "")) for size in sizes] == [*people, len(learnt), len(tested)], protocol
 
 
 def test_multipies_sessions_have_their_people():

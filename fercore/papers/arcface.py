@@ -109,7 +109,7 @@ def recipe(preset: str = "smoke", dataset: str = "identity-twin", **changes: obj
     values = {"paper": "arcface", "preset": preset, "dataset": dataset, "protocol": "identity"}
     values |= {name: SIZES[preset][name] for name in _TRUNK if name in SIZES[preset]}
     values |= {"optimiser": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "final_rate": 0.02, "erase": 0.1}
-    values |= {"standardise": True}  # else the light tells more of a picture than the person
+    values |= {"standardise": True}  # so that the strength of the light tells nothing
     return build(ArcFaceRecipe, values | _PRESETS[preset] | changes)
 
 
