@@ -285,8 +285,10 @@ def test_clustering_memory_does_not_grow_with_the_stream() -> None:
     fit(256)  # what the first call of anything needs once
     features = 16384 * 256 * 9 * 4 / 2**20
     assert peak_memory(lambda: list(stream(16384))) > features / 1.25, "the measure sees what is held"
-    quarter, whole = peak_memory(lambda: fit(4096)), peak_memory(lambda: fit(16384))
-    assert whole < quarter + 8 and whole < features / 2, f"{quarter:.0f} and {whole:.0f} of {features:.0f} MiB"
+    # An allocator that keeps more for later only adds, so the least of three is nearest to what is held.
+    quarter, whole = (min(peak_memory(lambda n=n: fit(n)) for _ in range(3)) for n in (4096, 16384))
+    # Whoever held the stream would grow by three quarters of its features.
+    assert whole < quarter + features / 8 and whole < features / 2, f"{quarter:.0f}, {whole:.0f} of {features:.0f} MiB"
 
 
 # --- Eqs. (5) and (6): loss -------------------------------------------------------------------------------
