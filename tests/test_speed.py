@@ -87,6 +87,20 @@ def test_measurements_and_what_share_of_the_peak_they_are(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_the_peak_is_the_better_of_product_and_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert speed.product(sizes=(32,)) > 0 and speed.convolution(sizes=(32,)) > 0
+    monkeypatch.setattr(speed, "product", lambda *_: 200.0)
+    monkeypatch.setattr(speed, "convolution", lambda *_: 450.0)
+    assert speed.peak() == 450.0, "a processor may have a slow library for products"
+    assert speed.peak(device="cuda") == 200.0, "a GPU's convolutions may round to fewer bits"
+
+
+def test_operations_are_counted_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "seconds", lambda *_: 1e-3)
+    assert speed.product(sizes=(100,)) == pytest.approx(2.0)
+    assert speed.convolution(sizes=(40,)) == pytest.approx(2e-6 * 10 * 10 * 9 * 28 * 28)
+
+
 def test_a_form_that_fails_is_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     class Broken(nn.Module):
         def __init__(self) -> None:
