@@ -113,11 +113,11 @@ def examples(images: np.ndarray, table: pd.DataFrame, columns: int = 6) -> Figur
     return told(figure, table.reset_index(drop=True))
 
 
-def confusions(record: Record, subsets: Mapping[str, str]) -> Figure:
-    """A record's confusion matrices side by side: subset -> title."""
-    figure, row = plt.subplots(1, len(subsets), figsize=(6.2 * len(subsets), 5.2), squeeze=False)
+def confusions(panels: Mapping[str, tuple[Record, str]]) -> Figure:
+    """Confusion matrices side by side: title -> a record and the subset of its test images."""
+    figure, row = plt.subplots(1, len(panels), figsize=(6.2 * len(panels), 5.2), squeeze=False)
     lines = []
-    for axes, (subset, title) in zip(row[0], subsets.items(), strict=True):
+    for axes, (title, (record, subset)) in zip(row[0], panels.items(), strict=True):
         counts = record.arrays()[f"confusion_{subset}"]
         figures.confusion_matrix(counts, record.classes, title, axes)
         lines += [

@@ -99,8 +99,9 @@ class Record(BaseModel):
 
     @property
     def changed(self) -> frozenset[str]:
-        """Names of the parameters that its command sets; all others are the preset's own."""
-        return frozenset(re.findall(r"--set[ =](\w+)=", self.command))
+        """Names of the parameters that its command sets; all others are the preset's own. A fold is no change: it says
+        which part of a protocol was run, as a seed says which draw."""
+        return frozenset(re.findall(r"--set[ =](\w+)=", self.command)) - {"fold"}
 
     @property
     def results(self) -> str:

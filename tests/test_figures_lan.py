@@ -26,9 +26,8 @@ def closed_figures() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def record() -> Record:
-    (found,) = (
-        r for r in records.find(paper="lan", method="lan", dataset="kdef-twin", preset="quick") if not r.changed
-    )
+    own = {"paper": "lan", "method": "lan", "dataset": "kdef-twin", "preset": "quick", "fold": 0}
+    (found,) = (r for r in records.find(**own) if not r.changed)
     return found
 
 
@@ -89,6 +88,6 @@ def test_wrong_examples_are_red() -> None:
 
 
 def test_confusions_are_the_records(record: Record) -> None:
-    figure = figures_lan.confusions(record, {"test": "all", "pan_+90": "right profile"})
+    figure = figures_lan.confusions({"all": (record, "test"), "right profile": (record, "pan_+90")})
     assert [axes.get_title() for axes in figure.axes] == ["all", "right profile"]
     assert len(figure.axes[0].texts) == len(record.classes) ** 2

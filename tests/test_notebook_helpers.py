@@ -381,7 +381,7 @@ def test_numbers_for_the_text() -> None:
 
 def test_a_reference_has_the_settings_of_its_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, other = record_of("1" * 10), record_of("2" * 10, seed=1)
-    own.command += " --set method=resnet18"
+    own.command += " --set fold=3 --set method=resnet18"
     other.command += " --set alpha=0.1 --set data='{\"jitter\": 0.2}'"
     assert own.changed == {"method"} and other.changed == {"alpha", "data"}
     for record in (own, other):
