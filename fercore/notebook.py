@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -225,8 +225,8 @@ def accuracy_table(found: Sequence[records.Record]) -> pd.DataFrame:
                 "interval over": numbers[0]["interval_over"] if len(runs) == 1 else _what_varies(runs),
                 "balanced, %": f"{100 * np.mean([m['balanced_accuracy'] for m in numbers]):.1f}",
                 "published, %": f"{quoted[name, shown]:.2f}" if (name, shown) in quoted else "–",
-                "seed": ", ".join(map(str, sorted({run.recipe["seed"] for run in runs}))),
-                "fold": ", ".join(map(str, sorted({run.recipe["fold"] for run in runs}))),
+                "seed": _listed({run.recipe["seed"] for run in runs}),
+                "fold": _listed({run.recipe["fold"] for run in runs}),
             }
         )
     return pd.DataFrame(lines)
@@ -234,6 +234,13 @@ def accuracy_table(found: Sequence[records.Record]) -> pd.DataFrame:
 
 def _one_or_range(values: Sequence[int]) -> str:
     return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} – {max(values):,}"
+
+
+def _listed(numbers: Set[int]) -> str:
+    """``0, 2``; four or more without a gap as ``0 – 9``, so that a narrow column stays low."""
+    low, high = min(numbers), max(numbers)
+    whole = len(numbers) > 3 and len(numbers) == high - low + 1
+    return f"{low} – {high}" if whole else ", ".join(map(str, sorted(numbers)))
 
 
 def _what_varies(runs: Sequence[records.Record]) -> str:

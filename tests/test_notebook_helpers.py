@@ -392,6 +392,11 @@ def test_a_reference_has_the_settings_of_its_preset(tmp_path: Path, monkeypatch:
         notebook.reference(paper="lan", seed=1)
 
 
+def test_many_folds_are_listed_shortly() -> None:
+    assert notebook._listed({0}) == "0" and notebook._listed({2, 0, 1}) == "0, 1, 2"
+    assert notebook._listed(set(range(10))) == "0 – 9" and notebook._listed({0, 1, 2, 4}) == "0, 1, 2, 4"
+
+
 def test_numbers_of_a_shown_column_have_the_same_decimals() -> None:
     table = pd.DataFrame(
         {"a": [85.1, 77.76], "b": [1.0, float("nan")], "c": [1 / 3, 0.5], "d": [1, 2], "e": ["x", "y"]}
