@@ -29,7 +29,7 @@ COLUMNS = (
     *("device", "threads", "torch"),
 )
 """Of a table of measurements: ``milliseconds`` an image, median; ``multiply_adds`` an image; ``peak`` of the machine
-(:func:`peak`) and what its matrix product comes to, 10^9 operations a second, of which a multiply-add is two."""
+and what its matrix ``product`` comes to (:func:`limits`), 10^9 operations a second, of which a multiply-add is two."""
 CUDA_GRAPHS = {"triton.cudagraphs": True}
 KEPT = "speed.csv"
 """Beside the records: measurements that pages show."""
@@ -119,14 +119,17 @@ def convolution(precision: Precision = "fp32", sizes: Sequence[int] = (512, 1024
     return best
 
 
-def peak(precision: Precision = "fp32", device: str = "cpu", sizes: Sequence[int] = (512, 1024, 2048)) -> float:
-    """The best that the machine multiplies and adds, in 10^9 operations a second: :func:`product` on a GPU, whose
-    convolutions may round to fewer bits; on a processor the better of that and :func:`convolution`.
+def limits(
+    precision: Precision = "fp32", device: str = "cpu", sizes: Sequence[int] = (512, 1024, 2048)
+) -> dict[str, float]:
+    """What the machine multiplies and adds at its best, in 10^9 operations a second.
 
-    PyTorch gives the two to different libraries there, and in 32 bits that for products is slow on some processors.
+    ``product``: :func:`product`. ``peak``: the same on a GPU, whose convolutions may round to fewer bits; on a
+    processor the better of that and :func:`convolution`, because PyTorch gives the two to different libraries there,
+    and in 32 bits that for products is slow on some processors.
     """
-    best = product(precision, device, sizes)
-    return best if device != "cpu" else max(best, convolution(precision, sizes))
+    own = product(precision, device, sizes)
+    return {"peak": own if device != "cpu" else max(own, convolution(precision, sizes)), "product": own}
 
 
 def measure(
@@ -148,7 +151,7 @@ def measure(
     where = torch.cuda.get_device_name() if device != "cpu" else processor()
     rows = []
     for precision in precisions:
-        limits = {"peak": peak(precision, device, peaks), "product": product(precision, device, peaks)}
+        best = limits(precision, device, peaks)
         for (name, part), network in networks.items():
             adds = evaluate.cost(network, side).multiply_adds
             for form in forms:
@@ -168,7 +171,7 @@ def measure(
                 rows += [
                     {
                         "network": name, "part": part, "form": form, "precision": precision, "batch": batch,
-                        "milliseconds": 1000 * time / batch, "multiply_adds": adds, **limits, "device": where,
+                        "milliseconds": 1000 * time / batch, "multiply_adds": adds, **best, "device": where,
                         "threads": torch.get_num_threads(), "torch": torch.__version__,
                     }
                     for batch, time in times.items()

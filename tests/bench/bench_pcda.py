@@ -1,8 +1,7 @@
 """Milliseconds an image of PCDA at its published size: `python tests/bench/bench_pcda.py [--keep] [--poster FOLDER]`.
 
 Each form (as it is; folded, channels last; compiled), precision and batch, the whole and, in 32 bits, its parts, beside
-the machine's peak. With ``--keep`` the table takes its place beside the records, where the book shows
-it.
+the machine's peak. With ``--keep`` the table takes its place beside the records, where the book shows it.
 ``--poster`` names a checkout of POSTER's published code (needs einops and timm), which is then timed in the same run,
 with weights at random: its files of weights are not needed.
 """
