@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fercore import evaluate
@@ -50,38 +52,75 @@ def folded(network: nn.Module) -> nn.Module:
     return network
 
 
+class Pointwise(nn.Module):
+    """A linear layer as a 1 x 1 convolution: tokens (B, T, D) -> (B, T, D'), the same sums in another library's order.
+
+    On a processor PyTorch has two libraries for the two, and in 32 bits that for products is half as fast as that for
+    convolutions on some. Tokens lie in memory as a map (B, D, 1, T) with channels last does, so nothing is copied.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(linear.weight.detach()[..., None, None]), linear.bias
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.ndim != 3:
+            return F.linear(tokens, self.weight.flatten(1), self.bias)
+        return F.conv2d(tokens.transpose(1, 2)[:, :, None], self.weight, self.bias)[:, :, 0].transpose(1, 2)
+
+
+def pointwise(network: nn.Module) -> nn.Module:
+    """The network itself, its linear layers each a :class:`Pointwise`; layers of a kind derived from them stay."""
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if type(layer) is nn.Linear:
+                setattr(parent, name, Pointwise(layer))
+    return network
+
+
 def ready(
     network: nn.Module, form: Form = "compiled", precision: Precision = "fp32", *, channels_last: bool = True
 ) -> Callable[[Tensor], Any]:
     """The network as it answers fastest, or as it is: images (B, 3, S, S) -> what it returns.
 
-    ``folded``: batch norms folded, channels last (where the network bears that). ``compiled``: the same through
-    torch.compile, its weights laid out for the machine, which needs a C++ compiler and, at the first call, a minute; on
-    a GPU, all of it is started as one CUDA graph, and what it returned is overwritten by the next call.
-    Attention is PyTorch's fused one in all of them. ``bf16`` halves the bits of weights and images.
+    ``folded``: batch norms folded, channels last (where the network bears that), on a processor in 32 bits linear
+    layers as convolutions (:class:`Pointwise`). ``compiled``: the same through torch.compile, its weights laid out for
+    the machine, which needs a C++ compiler and, at the first call with images of a new shape, a minute; on a GPU, cuDNN
+    is let try its convolutions then, all layers are started as one CUDA graph, and what it returned is overwritten by
+    the next call. Attention is PyTorch's fused one in all of them. ``bf16`` halves the bits of weights and images.
     """
     if form not in get_args(Form):
         raise ParameterError(unknown("form", form, get_args(Form)))
     if precision not in TYPES:
         raise ParameterError(unknown("precision", precision, TYPES))
-    dtype = TYPES[precision]
+    dtype, on_cpu = TYPES[precision], next(network.parameters()).device.type == "cpu"
     if form == "eager":
         network, layout = copy.deepcopy(network).eval().to(dtype), torch.contiguous_format
     else:
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        network = folded(network).to(dtype, memory_format=layout)
-    if form == "compiled":
-        network = torch.compile(network, options={"freezing": True} | ({} if _on_cpu(network) else CUDA_GRAPHS))
+        network = folded(network)
+        network = pointwise(network) if on_cpu and precision == "fp32" else network
+        network = network.to(dtype, memory_format=layout)
+    if form == "compiled":  # for each shape anew: weights are packed only for shapes that stand
+        network = torch.compile(network, dynamic=False, options={"freezing": True} | ({} if on_cpu else CUDA_GRAPHS))
 
     @torch.no_grad()
     def answer(images: Tensor) -> Any:
-        return network(images.to(dtype, memory_format=layout))
+        with _searched(form == "compiled"):
+            return network(images.to(dtype, memory_format=layout))
 
     return answer
 
 
-def _on_cpu(network: nn.Module) -> bool:
-    return next(network.parameters()).device.type == "cpu"
+@contextlib.contextmanager
+def _searched(search: bool) -> Iterator[None]:
+    """Whether cuDNN tries its convolutions on each new shape and keeps the fastest; it is as before afterwards."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = search or before
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def seconds(work: Callable[[], object], repeats: int = 7, device: str = "cpu") -> float:

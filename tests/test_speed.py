@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pandas as pd
@@ -56,6 +57,61 @@ def test_forms_give_the_same_answers(form: str) -> None:
     half = speed.ready(network, form, "bf16")(images).logits
     assert half.dtype == torch.bfloat16 and torch.allclose(half.float(), plain, atol=0.1)
     assert next(network.parameters()).dtype == torch.float32, "the network itself is left as it was"
+
+
+def test_a_linear_layer_as_a_convolution_gives_the_same_and_copies_nothing() -> None:
+    torch.manual_seed(0)
+    network = nn.ModuleDict({"own": nn.Linear(6, 4), "bare": nn.Linear(6, 4, bias=False)})
+    network["attention"] = nn.MultiheadAttention(6, 2)  # reads the weights of a layer derived from a linear one
+    changed = speed.pointwise(copy.deepcopy(network))
+    tokens = torch.randn(2, 5, 6)
+    for name in ("own", "bare"):
+        for given in (tokens, tokens[:, 0], tokens[0, 0], tokens[None]):
+            assert torch.allclose(changed[name](given), network[name](given), atol=1e-6), name
+        assert isinstance(changed[name], speed.Pointwise) and isinstance(network[name], nn.Linear)
+    assert isinstance(changed["attention"].out_proj, nn.Linear)
+    as_map = tokens.transpose(1, 2)[:, :, None]
+    assert as_map.is_contiguous(memory_format=torch.channels_last) and as_map.data_ptr() == tokens.data_ptr()
+    assert changed["own"](tokens).is_contiguous(), "tokens again, in order"
+
+
+@pytest.mark.parametrize(
+    ("form", "precision", "expected"),
+    [("eager", "fp32", nn.Linear), ("folded", "fp32", speed.Pointwise), ("folded", "bf16", nn.Linear)],
+)
+def test_where_linear_layers_become_convolutions(form: str, precision: str, expected: type) -> None:
+    seen: list[type] = []
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(type(self.linear))
+            return self.linear(images.flatten(2).transpose(1, 2))
+
+    speed.ready(Layer(), form, precision)(torch.randn(2, 3, 4, 4))
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_convolutions_are_searched_in_compiled_networks_and_nowhere_else(
+    before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    class Layer(nn.Conv2d):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.backends.cudnn.benchmark)
+            return super().forward(images)
+
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
+    for form in ("eager", "folded", "compiled"):
+        speed.ready(Layer(3, 2, 1), form)(torch.randn(2, 3, 4, 4))
+    assert seen == [before, before, True]
+    assert torch.backends.cudnn.benchmark == before, "as it was"
 
 
 def test_wrong_names_are_named() -> None:
