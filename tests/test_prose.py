@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
-from fercore import notebook
+from fercore import notebook, speed
 from fercore.paths import ROOT
 
 NUMBER = r"(?:\d[\d.,]*|\b(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|a\sfew))"
@@ -115,4 +116,14 @@ def test_numbers_of_the_readme_are_those_of_the_records() -> None:
         bounds = " and ".join(f"{100 * own.low:.1f}–{100 * own.high:.1f}" for own in found)
         assert values in row and bounds in row, f"{values}; {bounds}"
         told.append(row)
+    table = speed.kept().assign(share=lambda every: 100 * speed.share_of_peak(every))
+    of = {"network": "PCDA", "part": "whole", "form": "compiled", "batch": 16}
+    chosen = table[~speed.on_gpu(table) & (table[list(of)] == pd.Series(of)).all(axis=1)].set_index("precision")
+    (row,) = (line for line in lines if line.startswith("| PCDA at its"))
+    times, shares = (
+        [f"{chosen.loc[name, what]:.0f}" for name in ("fp32", "bf16")] for what in ("milliseconds", "share")
+    )
+    assert f"{times[0]} ms an image in 32 bits and {times[1]} in bf16" in row
+    assert f"{shares[0]} and {shares[1]} %" in row
+    told.append(row)
     assert not [line for line in lines if line not in told and typed(line)]
