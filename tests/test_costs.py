@@ -69,7 +69,7 @@ def plan(budget: float, **options: Any) -> tuple[list[str], str]:
 
 
 def test_a_plan_holds_what_fits_and_says_the_rest(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    long = [run for run in records.find() if run.seconds > 240]
+    long = [run for run in records.find(preset="quick") if run.seconds > 240]
     monkeypatch.setattr(records, "find", lambda *args, **recipe: long)
     executed(tmp_path / "smoke", "notebooks/a", "smoke", 120.0, 900)
     executed(tmp_path / "smoke", "notebooks/b", "smoke", 60.0, 700)
