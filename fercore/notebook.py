@@ -324,6 +324,15 @@ def paired_table(
     return pd.DataFrame(lines)
 
 
+def said(line: pd.Series) -> str:
+    """What a line of :func:`paired_table` says, in words: ``+0.02 points (-0.51 to +0.55)``.
+
+    The interval is that over seeds or folds where there are several, else the one over images or subjects.
+    """
+    interval = next((line[name] for name in line.index if name.startswith("over ")), line["95 % interval"])
+    return f"{line.filter(like=', points').item()} points ({interval.replace(' … ', ' to ')})"
+
+
 def _paired_runs(
     one: Sequence[records.Record], two: Sequence[records.Record]
 ) -> list[tuple[records.Record, records.Record]]:

@@ -292,7 +292,11 @@ def test_methods_are_compared_seed_by_seed(tmp_path: Path) -> None:
     _, low, high = evaluate.bootstrap(np.array(image_by_image), np.array(list("xxxyyy")))
     assert table["95 % interval"] == f"{100 * low:+.2f} … {100 * high:+.2f}"
     assert table["only LAN right"] == "0, 1, 3" and len(table["McNemar p"].split(", ")) == 3
+    over = evaluate.over_seeds([0, 1 / 6, 3 / 6])
+    assert notebook.said(table) == f"{100 * 4 / 18:+.2f} points ({100 * over.low:+.2f} to {100 * over.high:+.2f})"
     alone = notebook.paired_table(plain[1], lan[1]).squeeze()
+    of_images = alone["95 % interval"].replace(" … ", " to ")
+    assert notebook.said(alone) == f"{100 / 6:+.2f} points ({of_images})", "of one run the interval over images"
     assert "over seeds" not in alone and alone["only LAN right"] == "1"
     named = notebook.paired_table(plain, lan, names=("before", "after")).squeeze()
     assert named["after − before, points"] == table["LAN − ResNet-18, points"]
