@@ -140,7 +140,7 @@ def load(root: Path | None = None) -> list[Claim]:
 
 def stale_names(runs: Sequence[Record]) -> frozenset[str]:
     """Names of the records that other code has made than what stands here now."""
-    return frozenset(run.name for run in runs if experiments.stale(run))
+    return frozenset(run.name for run in runs if records.stale(run))
 
 
 def unclaimed(root: Path | None = None) -> list[str]:

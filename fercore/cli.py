@@ -233,20 +233,21 @@ def records_prove(
     since: Annotated[str, typer.Option(help="a commit with the code that made them; default: the one they name")] = "",
 ) -> None:
     """Show by shortened runs that edited training code still does the same, so that the records stay current."""
-    from fercore import experiments, records, unchanged
+    from fercore import records, unchanged
     from fercore.recipe import unknown
 
     there, wrong = {record.name: record for record in records.find()}, 0
-    for name in names or there:
+    for name in names or ():
         if name not in there:
             raise ParameterError(unknown("committed record", name, there))
-    for record in there.values():
-        if record.name in (names or there) and (names or experiments.stale(record)):
-            proof = unchanged.prove(record, since)
-            if proof.holds:
-                unchanged.keep(proof)
-            wrong += not proof.holds
-            say(f"{record.name}  {'the same to the last bit' if proof.holds else 'NOT the same: train it again'}")
+    asked = [there[name] for name in names] if names else [record for record in there.values() if records.stale(record)]
+    for proof in unchanged.prove(asked, since):
+        if proof.holds:
+            unchanged.keep(proof)
+        wrong += not proof.holds
+        where = ", ".join(proof.differences[:5])
+        said = "the same to the last bit" if proof.holds else f"NOT the same ({where}): train it again"
+        say(f"{proof.group}  {said}" + "  (its best epoch was the last)" * proof.best_is_last)
     if wrong:
         raise typer.Exit(1)
 
@@ -256,10 +257,10 @@ def records_list(
     root: Annotated[Path | None, typer.Argument(help="folder of records; default: the committed ones")] = None,
 ) -> None:
     """Every record in a folder, a line each; one made with other code than what stands here is marked stale."""
-    from fercore import experiments, records
+    from fercore import records
 
     for record in records.find(root):
-        mark = "  stale" if experiments.stale(record) else ""
+        mark = "  stale" if records.stale(record) else ""
         say(f"{record.name}  {100 * record.metrics['test']['accuracy']:.2f} %  {record.seconds / 60:.1f} min{mark}")
 
 

@@ -65,33 +65,10 @@ def paper(name: str) -> ModuleType:
     return importlib.import_module(f"fercore.papers.{name}")
 
 
-def code_of(name: str) -> str:
-    """Hash of the code that a run of a paper goes through once its data are prepared.
-
-    What made the data is in the data's own hash.
-    """
-    names = ("train", "evaluate", "data.parts", "shown", f"papers.{name}")
-    return provenance.code_hash((f"fercore.{part}" for part in names), files=[Path(__file__).resolve()])
-
-
-def stale(record: records.Record) -> bool:
-    """Whether a record was made with other code than what stands here now; see :func:`is_stale`."""
-    return is_stale(record.name, record.recipe["paper"], record.code)
-
-
-def is_stale(name: str, paper: str, code: str) -> bool:
-    """Whether ``code``, which made the record of that name, is not what trains the paper now.
-
-    Nothing is stale where `fercore.unchanged` has proven that the code of now does the same.
-    """
-    now = code_of(paper)
-    return code != now and (name, now) not in records.proven()
-
-
 def run_key(recipe: Recipe, data: Prepared, *further: Prepared, starts: Mapping[str, Start] = NONE) -> str:
     """What makes a run the same run: recipe, data sets, first weights, code; 10 hexadecimal digits."""
     hashes = [other.hash for other in further] + [start.hash for start in starts.values()]
-    text = " ".join([recipe.key(), data.hash, *hashes, code_of(recipe.paper)])
+    text = " ".join([recipe.key(), data.hash, *hashes, provenance.code_of(recipe.paper)])
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -174,7 +151,8 @@ def _train(
     module = paper(recipe.paper)
     data = module.view(data) if hasattr(module, "view") else data
     data = data.leaving_out(recipe.leave_out) if recipe.leave_out else data
-    code, commit = code_of(recipe.paper), provenance.commit()  # now, not at the end: files may be edited meanwhile
+    # Now, not at the end: files may be edited meanwhile.
+    code, commit = provenance.code_of(recipe.paper), provenance.commit()
     parts = parts_of(recipe, data)
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
     of_trunk = {part: given for part, given in first.items() if part == "backbone"}

@@ -12,7 +12,6 @@ import ast
 import base64
 import hashlib
 import html
-import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ import pandas as pd
 from IPython.display import HTML, display
 from matplotlib.artist import Artist
 
-from fercore import paths, provenance
+from fercore import paths, provenance, records
 from fercore.data.prepared import Prepared
 from fercore.records import Record
 
@@ -57,7 +56,7 @@ class Watch:
         shown = (tables or figures)[-1]
         numbers = shown if isinstance(shown, pd.DataFrame) else getattr(shown, "numbers", None)
         found = {record.name: record for value in [*read, *assigned] for record in records_in(value)}
-        origins = {name: {"paper": r.recipe["paper"], "code": r.code} for name, r in found.items()}
+        origins = {name: {"group": r.group, "code": r.code} for name, r in found.items()}
         if mark := stale_mark(origins):
             display(HTML(mark), metadata={KEY: {}})
         made = details(self._lines(bool(found)), numbers, "".join(map(record_html, found.values())))
@@ -170,20 +169,12 @@ def _word(value: Any) -> str:
 # ---- stale records -------------------------------------------------------------------------------------------------
 
 
-def _is_stale(name: str, origin: Mapping[str, str]) -> bool:
-    """See :func:`fercore.experiments.is_stale`.
-
-    Imported by name: a page that shows no record does not run again because training code was edited.
-    """
-    return importlib.import_module("fercore.experiments").is_stale(name, origin["paper"], origin["code"])
-
-
 def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
     """A warning that names the records which other code has made than what stands here now; "" if there are none.
 
-    ``origins``: name of a record -> its paper and the hash of its code.
+    ``origins``: name of a record -> its group and the hash of its code.
     """
-    names = [name for name, origin in origins.items() if _is_stale(name, origin)]
+    names = [name for name, origin in origins.items() if records.is_stale(**origin)]
     if not names:
         return ""
     listed = ", ".join(f"<code>{html.escape(name)}</code>" for name in names)

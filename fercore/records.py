@@ -14,20 +14,21 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fercore import provenance
 from fercore.errors import RecordError
 from fercore.paths import records_root, reference_records
 
 FORMAT = 2
 """Format of the records written here; 1, without checksums and weights, is still read."""
 PROOFS = "unchanged.csv"
-"""Beside the records: which later code does the same (`fercore.unchanged`)."""
+"""Beside the records: which later code does the same (`fercore.unchanged`), a line a step from one code to another."""
 AGAIN = "delete that folder and run the training again"
 
 
@@ -96,6 +97,13 @@ class Record(BaseModel):
     @property
     def name(self) -> str:
         return name_of(self.recipe, self.key)
+
+    @property
+    def group(self) -> str:
+        """Its command without what one proof for many may differ in, the words ``fercore train`` left out: seed, fold
+        and share."""
+        words = re.sub(r" --(?:seed \S+|set[ =](?:fold|share)=\S+)", "", self.command)
+        return words.removeprefix("fercore train ")
 
     @property
     def changed(self) -> frozenset[str]:
@@ -243,13 +251,41 @@ def _walk(root: Path) -> Iterator[Record]:
             yield read(file.parent)
 
 
-def proven(root: Path | None = None) -> set[tuple[str, str]]:
-    """(record, code) of `fercore.unchanged`: code that was shown to do for a record what the code that made it did."""
+class Step(NamedTuple):
+    """Code ``after`` does for a group of records (`Record.group`, or all of a paper) what ``before`` did."""
+
+    scope: str
+    before: str
+    after: str
+
+
+def steps(root: Path | None = None) -> list[Step]:
+    """What is written down beside the records of `fercore.unchanged`."""
     file = (root or reference_records()) / PROOFS
     if not file.exists():
-        return set()
+        return []
     with file.open(newline="") as lines:
-        return {(line["record"], line["code"]) for line in csv.DictReader(lines)}
+        return [Step(**line) for line in csv.DictReader(lines)]
+
+
+def same_code(group: str, code: str, known: Iterable[Step]) -> set[str]:
+    """Every code that is known to do for a group what ``code`` did, itself included, step by step."""
+    paper, found = group.partition(" ")[0], {code}
+    edges = [(step.before, step.after) for step in known if step.scope in (paper, group)]
+    while more := {after for before, after in edges if before in found} - found:
+        found |= more
+    return found
+
+
+def is_stale(group: str, code: str, root: Path | None = None) -> bool:
+    """Whether ``code``, which made a record of the group, does not give what the code of now would give."""
+    now = provenance.code_of(group.partition(" ")[0])
+    return code != now and now not in same_code(group, code, steps(root))
+
+
+def stale(record: Record) -> bool:
+    """Whether the code of now would give other numbers than a record's; see :func:`is_stale`."""
+    return is_stale(record.group, record.code)
 
 
 def dump(record: Record) -> str:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from fercore import experiments, records
+from fercore import provenance, records
 from fercore.book import contents, notebooks, stage
 from fercore.data.twin_designs import DESIGNS
 from fercore.errors import FercoreError
@@ -146,7 +146,7 @@ def test_no_stale_record_is_shown_unmarked(
     edited: bool, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if edited:
-        monkeypatch.setattr(experiments, "code_of", lambda paper: "edited")
+        monkeypatch.setattr(provenance, "code_of", lambda paper: "edited")
     stage(ROOT / "_runs" / "smoke", tmp_path / "src")
     known = {r.name: r for root in (reference_records(), records_root()) for r in records.find(root)}
     seen = set()
@@ -155,12 +155,12 @@ def test_no_stale_record_is_shown_unmarked(
             shown = set(re.findall(r"Record (\w[\w-]+-f\d+-s\d+-[0-9a-f]{10})", cell.source))
             mark = cell.source.partition("<details")[0]
             for record in shown:
-                assert (record in mark and "Stale" in mark) == experiments.stale(known[record]), f"{name}, {cell.id}"
+                assert (record in mark and "Stale" in mark) == records.stale(known[record]), f"{name}, {cell.id}"
             seen |= shown
     ledger = (tmp_path / "src" / "book" / "ledger.md").read_text().partition("<details")[0].splitlines()
     for record in known:
         lines = [line for line in ledger if f"record {record}<" in line]
-        assert all(("**stale**" in line) == experiments.stale(known[record]) for line in lines)
+        assert all(("**stale**" in line) == records.stale(known[record]) for line in lines)
     assert {r.name for r in records.find()} <= seen, "every committed record is shown on a page"
 
 

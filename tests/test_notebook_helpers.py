@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from IPython.core.interactiveshell import InteractiveShell
 from test_records import record_of
 
-from fercore import evaluate, experiments, figures, made, notebook, provenance, published, records
+from fercore import evaluate, figures, made, notebook, provenance, published, records
 from fercore.errors import ParameterError, RecordError
 
 matplotlib.use("Agg")
@@ -372,7 +372,7 @@ def test_a_drop_down_names_records_and_files_and_marks_what_is_stale(
     table = "notebook.show(notebook.accuracy_table(found))"
     (record,) = records.find(method="lan", dataset="ferplus", preset="paper")
     for code, stale in (("another", True), (record.code, False)):
-        monkeypatch.setattr(experiments, "code_of", lambda paper, code=code: code)
+        monkeypatch.setattr(provenance, "code_of", lambda paper, code=code: code)
         *marks, text = shown_after(run, prepare, table)
         assert f"Record {record.name}" in text and "<code>fercore/published</code>, hash" in text
         assert [record.name in mark and "Stale" in mark for mark in marks] == [True] * stale

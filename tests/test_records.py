@@ -20,7 +20,7 @@ import pytest
 import torch
 from tiny import CLASSES, Command, write_prepared
 
-from fercore import evaluate, experiments, records, train
+from fercore import evaluate, experiments, provenance, records, train
 from fercore.data import catalogue, protocols
 from fercore.errors import FercoreError, RecordError
 from fercore.papers import lan
@@ -277,7 +277,7 @@ def test_train_writes_a_record_and_finds_it_again(
     assert command.good(*record.command.split()[1:])[-1] == lines[-1], "the record's own command finds it"
     listed = command.good("records", "list", tmp_path / "records")[0]
     assert record.name in listed and "stale" not in listed
-    monkeypatch.setattr(experiments, "code_of", lambda paper: "edited")
+    monkeypatch.setattr(provenance, "code_of", lambda paper: "edited")
     assert command.good("records", "list", tmp_path / "records")[0] == f"{listed}  stale"
     assert f'"key": "{record.key}"' in "\n".join(command.good("records", "show", lines[-1]))
 
@@ -330,7 +330,7 @@ def test_what_the_record_says_of_the_run(command: Command) -> None:
     found = evaluate.summary(arrays["labels"], arrays["probabilities"].argmax(1), record.classes)
     assert {name: numbers[name] for name in found} == found, "every number follows from the arrays"
     assert numbers["calibration_error"] == evaluate.calibration_error(arrays["labels"], arrays["probabilities"])
-    assert not experiments.stale(record) and experiments.stale(record.model_copy(update={"code": "0"}))
+    assert not records.stale(record) and records.stale(record.model_copy(update={"code": "0"}))
 
 
 def test_an_interrupted_command_goes_on(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

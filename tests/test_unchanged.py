@@ -6,45 +6,66 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_records import record_of
 
-from fercore import experiments, made, records, unchanged
+from fercore import made, provenance, records, unchanged
 from fercore.errors import RecordError
 from fercore.paths import ROOT
+from fercore.records import Step
 from fercore.unchanged import Proof
 
-PROOF = Proof("lan-x", before="aa", after="aa", made_by="old", code="new")
+PROOF = Proof("lan --preset quick", before="old", after="new", differences=(), best_is_last=False)
 
 
 def test_proofs_are_kept_once_and_in_order(tmp_path: Path) -> None:
-    assert records.proven(tmp_path) == set()
-    for proof in (PROOF, PROOF._replace(record="baselines-x"), PROOF, PROOF._replace(code="newer")):
+    assert records.steps(tmp_path) == []
+    for proof in (PROOF, PROOF._replace(group="baselines"), PROOF, PROOF._replace(after="newer")):
         unchanged.keep(proof, tmp_path)
     lines = (tmp_path / records.PROOFS).read_text().splitlines()
     assert lines == [
-        "record,code,made_by,results", "baselines-x,new,old,aa", "lan-x,new,old,aa", "lan-x,newer,old,aa",
+        "scope,before,after", "baselines,old,new", "lan --preset quick,old,new", "lan --preset quick,old,newer",
     ]  # fmt: skip
-    assert records.proven(tmp_path) == {("baselines-x", "new"), ("lan-x", "new"), ("lan-x", "newer")}
+    assert records.steps(tmp_path)[1] == Step("lan --preset quick", "old", "new")
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_steps_lead_from_code_to_code_within_a_group() -> None:
+    known = [Step("lan --preset quick", "a", "b"), Step("lan", "b", "c"), Step("pcda", "c", "d"), Step("lan", "e", "f")]
+    assert records.same_code("lan --preset quick", "a", known) == {"a", "b", "c"}
+    assert records.same_code("lan --preset paper", "a", known) == {"a"}, "another group's step"
+    assert records.same_code("lan --preset paper", "b", known) == {"b", "c"}, "a step of all of a paper's records"
+    circle = [Step("lan", "a", "b"), Step("lan", "b", "a")]
+    assert records.same_code("lan", "a", circle) == {"a", "b"}
+
+
+def test_a_group_is_a_command_without_seed_fold_and_share() -> None:
+    command = (
+        "fercore train lan --preset quick --dataset kdef-twin --seed 2 --set fold=3 --set alpha=0.1 --set share=0.5"
+    )
+    assert record_of().model_copy(update={"command": command}).group == (
+        "lan --preset quick --dataset kdef-twin --set alpha=0.1"
+    )
 
 
 def test_what_is_proven_is_not_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "reference_records", lambda: tmp_path)
-    record = record_of()
-    origin = {record.name: {"paper": "lan", "code": record.code}}
-    assert experiments.stale(record) and record.name in made.stale_mark(origin)
-    unchanged.keep(PROOF._replace(record="another", code=experiments.code_of("lan")), tmp_path)
-    assert experiments.stale(record)
-    unchanged.keep(PROOF._replace(record=record.name, code=experiments.code_of("lan")), tmp_path)
-    assert not experiments.stale(record) and not made.stale_mark(origin)
+    record, now = record_of(), provenance.code_of("lan")
+    origin = {record.name: {"group": record.group, "code": record.code}}
+    assert records.stale(record) and record.name in made.stale_mark(origin)
+    unchanged.keep(PROOF._replace(group="lan --preset paper", before=record.code, after=now), tmp_path)
+    assert records.stale(record)
+    unchanged.keep(PROOF._replace(group=record.group, before=record.code, after="later"), tmp_path)
+    assert records.stale(record)
+    unchanged.keep(PROOF._replace(group="lan", before="later", after=now), tmp_path)
+    assert not records.stale(record) and not made.stale_mark(origin)
 
 
-def test_every_committed_proof_is_of_a_record_that_is_here() -> None:
-    known = {record.name: record.code for record in records.find()}
-    file = ROOT / "book" / "records" / records.PROOFS
-    rows = [line.split(",") for line in file.read_text().splitlines()[1:]] if file.exists() else []
-    assert all(known.get(name) == made_by for name, _, made_by, _ in rows)
+def test_every_committed_step_is_of_a_record_that_is_here() -> None:
+    groups = {record.group for record in records.find()}
+    groups |= {group.partition(" ")[0] for group in groups}
+    assert {step.scope for step in records.steps()} <= groups
 
 
 @pytest.fixture
@@ -77,50 +98,123 @@ def test_a_commit_is_looked_at_beside_the_work_and_left(repository: str) -> None
         pass
 
 
-def shortened_to(monkeypatch: pytest.MonkeyPatch, *, code: str = "c", accuracy: float = 0.5) -> None:
-    """In place of two runs: here the accuracy is .5 by code d, at the commit what is asked for."""
-
-    def shortened(record: Any, tree: Path, root: Path) -> records.Record:
-        here = tree == unchanged.ROOT
-        change = {"code": "d"} if here else {"code": code, "metrics": {"test": {"accuracy": accuracy}}}
-        return record.model_copy(update=change)
-
-    monkeypatch.setattr(unchanged, "shortened", shortened)
+SMOKE = "fercore train lan --preset smoke --dataset kdef-twin --seed 3"
 
 
-def test_equal_results_are_a_proof_and_others_are_none(repository: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = record_of().model_copy(update={"commit": {"id": repository}})
-    shortened_to(monkeypatch)
-    proof = unchanged.prove(record)
-    assert proof.holds and (proof.made_by, proof.code) == ("c", "d")
-    shortened_to(monkeypatch, accuracy=0.5001)
-    assert not unchanged.prove(record).holds
-    shortened_to(monkeypatch, code="e")
-    with pytest.raises(RecordError, match="was made by the code c, the commit has e"):
-        unchanged.prove(record)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> records.Record:
+    """The shortened run of a smoke command with the code that is here."""
+    record = record_of().model_copy(update={"command": SMOKE})
+    with unchanged.Runner(ROOT) as runner:
+        return runner.run(unchanged.short_command(record, 1, tmp_path_factory.mktemp("records")))
 
 
-def test_an_earlier_proof_spares_the_second_run(
-    repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_shortened_run_goes_through_several_epochs_on_few_images(run: records.Record) -> None:
+    assert run.recipe["images"] == 192 and run.data.images["train"] == 192 and run.recipe["seed"] == 1
+    assert {stage: len(rows) for stage, rows in run.history.items()} == {"backbone": 3, "method": 3}
+    assert run.code == provenance.code_of("lan")
+
+
+def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
+    record = record_of().model_copy(update={"command": SMOKE + " --set method=resnet18x"})
+    with unchanged.Runner(ROOT) as runner, pytest.raises(RecordError, match=r"failed in .*resnet18x"):
+        runner.run(unchanged.short_command(record, 0, tmp_path))
+
+
+def edited(run: records.Record, change: str) -> records.Record:
+    """The run with one thing otherwise."""
+    other = run.model_copy(deep=True)
+    arrays = run.arrays()
+    if change == "an array":
+        arrays["probabilities"] = arrays["probabilities"] + np.float16(0.001)
+    if change == "the type of an array":
+        arrays["probabilities"] = arrays["probabilities"].astype(np.float32)
+    if change == "an array is gone":
+        del arrays["confusion_test"]
+    if change == "a weight":
+        other.weights["final"].hash = "0"
+    if change == "a number":
+        other.metrics["test"]["macro_f1"] += 1e-12
+    if change == "a loss":
+        other.history["method"][2]["train_map"] += 1e-12
+    if change == "a time":
+        other.history["method"][2]["seconds"] += 1
+    if change == "an interval":
+        other.metrics["test"].pop("accuracy_low")
+    if change == "one more number":
+        other.metrics["test"]["pose_accuracy"] = 0.5
+    object.__setattr__(other, "arrays", lambda: arrays)
+    return other
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("an array", ["array probabilities"]), ("the type of an array", ["array probabilities"]),
+        ("an array is gone", ["array confusion_test"]), ("a weight", ["weights.final"]),
+        ("a number", ["metrics.test.macro_f1"]), ("a loss", ["history.method.2.train_map"]), ("a time", []),
+        ("an interval", []), ("one more number", []),
+    ],
+)  # fmt: skip
+def test_every_number_counts_but_times(run: records.Record, change: str, found: list[str]) -> None:
+    assert list(unchanged.different(run, edited(run, change))) == found
+
+
+class Pretend:
+    """In place of a process: records whose last epoch is the best for the first seeds."""
+
+    def __init__(self, tree: Path, run: records.Record, change: str = "", late: int = 0, code: str = "") -> None:
+        self.run_, self.change, self.late, self.code, self.seeds = run, change, late, code, list[int]()
+        self.here = tree == unchanged.ROOT
+
+    def __enter__(self) -> Pretend:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def run(self, words: list[str]) -> records.Record:
+        seed = int(words[words.index("--seed") + 1])
+        self.seeds.append(seed)
+        run = edited(self.run_, self.change if self.here else "")
+        for number, row in enumerate(run.history["method"]):
+            row["validation_accuracy"] = 0.5 + 0.1 * number * (1 if seed < self.late else -1)
+        run.code = "now" if self.here else self.code or record_of().code
+        return run
+
+
+def proof_of(
+    monkeypatch: pytest.MonkeyPatch, repository: str, run: records.Record, **pretended: Any
+) -> tuple[Proof, list[int]]:
+    """The proof of one record by pretended runs, and the seeds that were tried."""
+    made_by = record_of().model_copy(update={"commit": {"id": repository}})
+    runners: list[Pretend] = []
+
+    def runner(tree: Path) -> Pretend:
+        runners.append(Pretend(tree, run, **pretended))
+        return runners[-1]
+
+    monkeypatch.setattr(unchanged, "Runner", runner)
+    monkeypatch.setattr(records, "steps", lambda root=None: [])
+    (proof,) = unchanged.prove([made_by, made_by])
+    return proof, runners[-1].seeds
+
+
+def test_equal_results_are_a_proof_and_others_are_none(
+    repository: str, run: records.Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = record_of().model_copy(update={"commit": {"id": repository}})
-    shortened_to(monkeypatch)
-    unchanged.keep(unchanged.prove(record, root=tmp_path), tmp_path)
-    ran = []
-    shortened = unchanged.shortened
-    monkeypatch.setattr(unchanged, "shortened", lambda *given: ran.append(given[1]) or shortened(*given))
-    again = unchanged.prove(record, root=tmp_path)
-    assert again.holds and ran == [unchanged.ROOT]
-    monkeypatch.setattr(records.Record, "results", property(lambda _: "others"))
-    assert unchanged.prove(record, root=tmp_path).holds and len(ran) == 3, "other results: both run again"
+    proof, seeds = proof_of(monkeypatch, repository, run)
+    assert proof.holds and not proof.best_is_last and seeds == [0]
+    assert (proof.before, proof.after) == (record_of().code, "now")
+    proof, _ = proof_of(monkeypatch, repository, run, change="a weight")
+    assert not proof.holds and proof.differences == ("weights.final",)
+    with pytest.raises(RecordError, match=r"was made by the code .*, the commit has e"):
+        proof_of(monkeypatch, repository, run, code="e")
 
 
-def test_a_shortened_run_is_the_command_on_few_images_and_the_same_each_time(tmp_path: Path) -> None:
-    command = "fercore train lan --preset smoke --dataset kdef-twin --seed 3 --set method=resnet18"
-    record = record_of().model_copy(update={"command": command, "recipe": record_of().recipe | {"backbone_epochs": 0}})
-    one, two = (unchanged.shortened(record, ROOT, tmp_path / name) for name in "ab")
-    assert one.results == two.results and one.code == experiments.code_of("lan")
-    assert one.recipe["images"] == unchanged.SHORT["images"] and one.recipe["seed"] == 3
-    assert one.data.images["train"] == unchanged.SHORT["images"]
-    with pytest.raises(RecordError, match=r"The shortened run of .* failed in .*resnet18x"):
-        unchanged.shortened(record.model_copy(update={"command": command + "x"}), ROOT, tmp_path / "c")
+def test_seeds_are_tried_until_the_best_epoch_is_not_the_last(
+    repository: str, run: records.Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof, seeds = proof_of(monkeypatch, repository, run, late=2)
+    assert proof.holds and not proof.best_is_last and seeds == [0, 1, 2]
+    proof, seeds = proof_of(monkeypatch, repository, run, late=99)
+    assert proof.holds and proof.best_is_last and seeds == list(range(unchanged.SEEDS))
