@@ -123,7 +123,7 @@ rule stage:
         "book/records/costs.csv",
         sorted(path.as_posix() for path in Path("book/records").rglob("record.json")),
         sorted(path.as_posix() for path in Path("fercore/published").glob("*.csv")),
-        sorted(path.as_posix() for path in Path("tests").glob("test_*.py")),
+        sorted(path.as_posix() for path in Path("tests").rglob("test_*.py")),
     output:
         "_build/src/staged.txt",
     shell:

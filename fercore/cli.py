@@ -54,7 +54,7 @@ def run(
     log: Annotated[Path | None, typer.Option(help="file for the log and, beside it, a notebook that failed")] = None,
 ) -> None:
     """Execute one notebook; its parameters are checked before anything runs."""
-    from fercore.execute import parse_parameters, relative, run_notebook
+    from fercore.book.execute import parse_parameters, relative, run_notebook
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # tidy up when the graph stops us
     pairs = [tuple(text.partition("=")[::2]) for text in parameter or []]
@@ -129,7 +129,7 @@ def blind_make(
     seed: Annotated[int, typer.Option(help="other people and expressions")] = 0,
 ) -> None:
     """Render frontal faces at full strength and a page that shows them one by one and takes a label for each."""
-    from fercore import blind
+    from fercore.studies import blind
 
     page = blind.write(folder, blind.draw(number, seed=seed))
     say(f"{number} faces, also as numbered sheets; the key lies in {folder / 'key.csv'}\nOpen {page}")
@@ -141,7 +141,7 @@ def blind_score(
     key: Annotated[Path, typer.Argument(help="key.csv of the same folder")],
 ) -> None:
     """How often the answers name what was rendered, with a 95 % interval, and what was taken for what."""
-    from fercore import blind
+    from fercore.studies import blind
 
     found = blind.score(answers, key)
     say(found.confusion.to_string())
@@ -162,7 +162,7 @@ def train(
     ] = None,
 ) -> None:
     """Train, test once, write a record; prints the record's path last. An interrupted run goes on."""
-    from fercore import experiments
+    from fercore.training import experiments
 
     fields = dict(_field(text) for text in change or []) | ({"dataset": dataset} if dataset is not None else {})
     recipe = experiments.paper(paper).recipe(preset, seed=seed, **fields)
@@ -233,7 +233,8 @@ def records_prove(
     since: Annotated[str, typer.Option(help="a commit with the code that made them; default: the one they name")] = "",
 ) -> None:
     """Show by shortened runs that edited training code still does the same, so that the records stay current."""
-    from fercore import records, unchanged
+    from fercore import records
+    from fercore.ledger import unchanged
     from fercore.recipe import unknown
 
     there, wrong = {record.name: record for record in records.find()}, 0
@@ -295,7 +296,7 @@ def compare(
     ] = None,
 ) -> None:
     """Is my run right? A run beside the reference of its recipe; exit status 1 when it is not within tolerance."""
-    from fercore.compare import compare as find
+    from fercore.ledger.compare import compare as find
 
     found = find(out, root)
     say("\n\n".join("\n".join(comparison.lines()) for comparison in found))
@@ -343,8 +344,7 @@ def book_costs(
     runs: Annotated[Path, typer.Argument(help="executed notebooks of one preset")] = Path("_runs/smoke"),
 ) -> None:
     """Write what the executed notebooks took into book/records/costs.csv, which pages and `fercore plan` read."""
-    from fercore import costs
-    from fercore.book import notebooks
+    from fercore.book import costs, notebooks
 
     say(costs.write(runs, notebooks()).to_string(index=False))
 
@@ -355,8 +355,7 @@ def plan(
     preset: Annotated[str | None, typer.Option(help="only this one: smoke | quick | paper")] = None,
 ) -> None:
     """What fits into a time: notebooks and trainings by their measured minutes and memory."""
-    from fercore import costs
-    from fercore.book import notebooks
+    from fercore.book import costs, notebooks
     from fercore.recipe import check_preset
 
     if preset is not None:

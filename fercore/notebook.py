@@ -18,11 +18,12 @@ import pandas as pd
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from fercore import evaluate, made, published, records
+from fercore import evaluate, published, records
+from fercore.book import made
+from fercore.book.execute import fits
+from fercore.book.made import Table
 from fercore.data import catalogue
 from fercore.errors import ParameterError, RecordError
-from fercore.execute import fits
-from fercore.made import Table
 from fercore.recipe import check_preset, unknown
 
 METHODS = {"resnet18": "ResNet-18", "lan": "LAN", "plain": "plain trunk", "pcda": "PCDA"}
@@ -51,7 +52,7 @@ def check_parameters() -> None:
     with the defaults. This raises a :class:`~fercore.errors.ParameterError` for
     such a name, for a value of another type and for an unknown preset. In
     JupyterLab, where nothing is injected, only the preset is checked. Figures and
-    tables of later cells get their drop-down, see :mod:`fercore.made`.
+    tables of later cells get their drop-down, see :mod:`fercore.book.made`.
     """
     shell = get_ipython()
     if shell is None:

@@ -21,16 +21,17 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from fercore import faces, records
+from fercore import records
+from fercore.data import faces
 from fercore.data.augment import normalise
+from fercore.data.faces import Face
 from fercore.data.picture_files import MOST_PIXELS, files_under, read_picture
 from fercore.errors import DataError, FercoreError, ParameterError
-from fercore.experiments import paper
-from fercore.faces import Face
 from fercore.paths import records_root
 from fercore.recipe import PRESETS
 from fercore.records import Record
-from fercore.train import load_weights
+from fercore.training.experiments import paper
+from fercore.training.train import load_weights
 
 PICTURES, VIDEOS = (".jpg", ".jpeg", ".png", ".bmp"), (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 MAPS = ("attention", "cam")

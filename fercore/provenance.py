@@ -150,8 +150,8 @@ def code_of(paper: str) -> str:
 
     This module belongs to nothing that is hashed, so that a place may change here.
     """
-    names = ("train", "evaluate", "data.parts", "shown", f"papers.{paper}")
-    return code_hash((f"fercore.{part}" for part in names), files=[PACKAGE / "experiments.py"])
+    names = ("training.train", "evaluate", "data.parts", "training.shown", f"papers.{paper}")
+    return code_hash((f"fercore.{part}" for part in names), files=[PACKAGE / "training" / "experiments.py"])
 
 
 @cache

@@ -28,7 +28,7 @@ from fercore.paths import records_root, reference_records
 FORMAT = 2
 """Format of the records written here; 1, without checksums and weights, is still read."""
 PROOFS = "unchanged.csv"
-"""Beside the records: which later code does the same (`fercore.unchanged`), a line a step from one code to another."""
+"""Beside the records: which later code does the same , a line a step from one code to another."""
 AGAIN = "delete that folder and run the training again"
 
 
@@ -260,7 +260,7 @@ class Step(NamedTuple):
 
 
 def steps(root: Path | None = None) -> list[Step]:
-    """What is written down beside the records of `fercore.unchanged`."""
+    """What is written down beside the records of `fercore.ledger.unchanged`."""
     file = (root or reference_records()) / PROOFS
     if not file.exists():
         return []

@@ -13,11 +13,11 @@ import pytest
 from conftest import fercore
 from typer.testing import CliRunner
 
-from fercore import experiments
+from fercore.book.execute import check_parameters, parse_parameters, run_notebook
 from fercore.cli import app, join_pairs
 from fercore.errors import FercoreError, ParameterError
-from fercore.execute import check_parameters, parse_parameters, run_notebook
 from fercore.recipe import Recipe
+from fercore.training import experiments
 
 PARAMETERS = """preset: str = "smoke"  # smoke | quick | paper
 epochs: int = 2  # how often

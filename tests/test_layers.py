@@ -13,27 +13,9 @@ from fercore.paths import ROOT
 from fercore.provenance import imported_modules
 
 ORDER = (
-    *("errors", "paths", "provenance", "progress"),
-    *("recipe", "clustering", "evaluate", "backbones", "heads", "faces", "data", "weights"),
-    *("train", "shown", "verification", "landmarks", "papers"),
-    *(
-        "records",
-        "published",
-        "audit",
-        "speed",
-        "features",
-        "figures",
-        "figures_data",
-        "figures_audit",
-        "figures_lan",
-        "figures_faces",
-        "figures_pcda",
-        "figures_features",
-        "calibration",
-        "reality",
-    ),
-    *("experiments", "unchanged", "ablations", "claims", "compare", "blind"),
-    *("execute", "made", "notebook", "predict", "figures_photo", "costs", "pages", "cards", "book", "cli"),
+    *("errors", "paths", "provenance", "progress", "recipe"),
+    *("evaluate", "heads", "data", "backbones", "records", "training", "papers"),
+    *("published", "ledger", "studies", "predict", "figures", "book", "notebook", "cli"),
 )
 """First comes what others stand on. A module may import what comes before it, and its own package."""
 HEAVY = {"matplotlib", "seaborn", "IPython", "papermill", "nbformat", "jupyter_client", "typer", "snakemake"}

@@ -17,7 +17,8 @@ from bs4 import BeautifulSoup
 from IPython.core.interactiveshell import InteractiveShell
 from test_records import record_of
 
-from fercore import evaluate, figures, made, notebook, provenance, published, records
+from fercore import evaluate, figures, notebook, provenance, published, records
+from fercore.book import made
 from fercore.errors import ParameterError, RecordError
 
 matplotlib.use("Agg")

@@ -15,12 +15,13 @@ from PIL import Image
 from test_faces import photograph
 from tiny import CLASSES, Command, manifest, write_prepared
 
-from fercore import experiments, faces, predict, records, train
-from fercore.data import catalogue
+from fercore import predict, records
+from fercore.data import catalogue, faces
 from fercore.data.prepared import open_prepared
 from fercore.errors import DataError, FercoreError, ParameterError
 from fercore.papers import lan
 from fercore.predict import Frame, Predictor, Seen
+from fercore.training import experiments, train
 
 SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "epochs": 1, "backbone_epochs": 2}
 

@@ -20,10 +20,11 @@ import pytest
 import torch
 from tiny import CLASSES, Command, write_prepared
 
-from fercore import evaluate, experiments, provenance, records, train
+from fercore import evaluate, provenance, records
 from fercore.data import catalogue, protocols
 from fercore.errors import FercoreError, RecordError
 from fercore.papers import lan
+from fercore.training import experiments, train
 
 SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "cluster_sample": 32, "epochs": 3, "backbone_epochs": 1}
 STRIPES = catalogue.Entry("Stripes", False, lambda preset: "stripes", lambda target, _: write_prepared(target))

@@ -61,7 +61,7 @@ class Projection(nn.Conv2d):
 
     The same numbers as nn.Conv2d gives. That one writes beyond its memory in training (torch 2.15 on CPUs, channels
     last, several threads, 8 channels, an odd batch); a convolution with stride 1 of the places that count does not.
-    It has a bias once a batch norm was folded into it (:func:`fercore.speed.folded`).
+    It has a bias once a batch norm was folded into it (:func:`fercore.studies.speed.folded`).
     """
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:

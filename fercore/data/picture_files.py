@@ -18,10 +18,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fercore import faces
-from fercore.data import prepared
+from fercore.data import faces, prepared
+from fercore.data.faces import Detector
 from fercore.errors import DataError
-from fercore.faces import Detector
 from fercore.progress import progress as bar
 from fercore.provenance import code_hash, file_hash
 
@@ -155,7 +154,7 @@ class PictureSet(NamedTuple):
     ) -> None:
         """Write the prepared form to ``target``; the first picture that can't be read is an error.
 
-        treatment: what is done about faces (`fercore.faces.Treatment`); yunet: the detector's model file.
+        treatment: what is done about faces (`fercore.data.faces.Treatment`); yunet: the detector's model file.
         """
         faces.check(treatment, yunet)
         size, listing, found = size or self.size, self.read(source, **choices), []
@@ -206,7 +205,11 @@ class PictureSet(NamedTuple):
         drawn = [code_hash(self.code)] if self.code else []
         if treatment != "as distributed":
             faces.check(treatment, yunet)
-            drawn += [treatment, file_hash(Path(yunet).expanduser()) if yunet else "", code_hash(["fercore.faces"])]
+            drawn += [
+                treatment,
+                file_hash(Path(yunet).expanduser()) if yunet else "",
+                code_hash(["fercore.data.faces"]),
+            ]
         return " ".join([str(size or self.size), *words, digest.hexdigest(), *map(file_hash, labels), *drawn])
 
 

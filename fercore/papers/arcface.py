@@ -20,7 +20,7 @@ from fercore.backbones.resnet import ResNet18
 from fercore.data.prepared import Prepared
 from fercore.papers.baselines import SIZES, trunk
 from fercore.recipe import Positive, Recipe, build, check_preset
-from fercore.verification import test as test
+from fercore.training.verification import test as test
 
 # --- model and loss ------------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fercore.backbones.resnet import ResNet18
-from fercore.clustering import head, kmeans, lloyd_step, squared_distances
 from fercore.errors import ParameterError
 from fercore.papers import baselines
 from fercore.papers.baselines import (
@@ -31,6 +30,7 @@ from fercore.papers.baselines import (
     settings,
     trunk,
 )
+from fercore.papers.clustering import head, kmeans, lloyd_step, squared_distances
 from fercore.recipe import Count, Positive, build, unknown
 
 # --- Section III-B: local attention module -------------------------------------------------------------

@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, nn
 
 from fercore.backbones.mobilefacenet import LANDMARKS, MobileFaceNet
+from fercore.backbones.weights import OURS, Convention, convert
 from fercore.data.prepared import Prepared
-from fercore.landmarks import judge as judge
-from fercore.landmarks import test as test
 from fercore.recipe import Recipe, build, check_preset
-from fercore.weights import OURS, Convention, convert
+from fercore.training.landmarks import judge as judge
+from fercore.training.landmarks import test as test
 
 # --- model and loss ------------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ so (70 people, 56 to train on, hence 56/14). Names of rows, data sets and expres
 over the papers; numbers are not touched. A protocol begins with the images that
 are tested on, up to the first comma.
 
-``claims.csv`` and ``criteria.csv`` belong to :mod:`fercore.claims`, the other
-files to :mod:`fercore.audit`.
+``claims.csv`` and ``criteria.csv`` belong to :mod:`fercore.ledger.claims`, the other
+files to :mod:`fercore.studies.audit`.
 """
 
 from __future__ import annotations

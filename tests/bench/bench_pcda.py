@@ -21,8 +21,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from fercore import evaluate, speed
+from fercore import evaluate
 from fercore.papers.pcda import PCDA, Part
+from fercore.studies import speed
 
 
 @contextlib.contextmanager

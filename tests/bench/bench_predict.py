@@ -19,10 +19,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fercore import experiments, predict
+from fercore import predict
 from fercore.heads import EXPRESSIONS, Head, render, sample_person
 from fercore.papers import lan
 from fercore.predict import Predictor
+from fercore.training import experiments
 
 FRAMES = 100
 SIDES = 12  # different views: rendering them is not what is measured

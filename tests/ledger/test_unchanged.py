@@ -1,0 +1,222 @@
+"""Proofs that edited training code does the same: what is run, what is compared, what is written down."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_records import record_of
+
+from fercore import provenance, records
+from fercore.book import made
+from fercore.errors import RecordError
+from fercore.ledger import unchanged
+from fercore.ledger.unchanged import Proof
+from fercore.paths import ROOT
+from fercore.records import Step
+
+PROOF = Proof("lan --preset quick", before="old", after="new", differences=(), best_is_last=False)
+
+
+def test_proofs_are_kept_once_and_in_order(tmp_path: Path) -> None:
+    assert records.steps(tmp_path) == []
+    for proof in (PROOF, PROOF._replace(group="baselines"), PROOF, PROOF._replace(after="newer")):
+        unchanged.keep(proof, tmp_path)
+    lines = (tmp_path / records.PROOFS).read_text().splitlines()
+    assert lines == [
+        "scope,before,after", "baselines,old,new", "lan --preset quick,old,new", "lan --preset quick,old,newer",
+    ]  # fmt: skip
+    assert records.steps(tmp_path)[1] == Step("lan --preset quick", "old", "new")
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_steps_lead_from_code_to_code_within_a_group() -> None:
+    known = [Step("lan --preset quick", "a", "b"), Step("lan", "b", "c"), Step("pcda", "c", "d"), Step("lan", "e", "f")]
+    assert records.same_code("lan --preset quick", "a", known) == {"a", "b", "c"}
+    assert records.same_code("lan --preset paper", "a", known) == {"a"}, "another group's step"
+    assert records.same_code("lan --preset paper", "b", known) == {"b", "c"}, "a step of all of a paper's records"
+    circle = [Step("lan", "a", "b"), Step("lan", "b", "a")]
+    assert records.same_code("lan", "a", circle) == {"a", "b"}
+
+
+def test_a_group_is_a_command_without_seed_fold_and_share() -> None:
+    command = (
+        "fercore train lan --preset quick --dataset kdef-twin --seed 2 --set fold=3 --set alpha=0.1 --set share=0.5"
+    )
+    assert record_of().model_copy(update={"command": command}).group == (
+        "lan --preset quick --dataset kdef-twin --set alpha=0.1"
+    )
+
+
+def test_what_is_proven_is_not_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "reference_records", lambda: tmp_path)
+    record, now = record_of(), provenance.code_of("lan")
+    origin = {record.name: {"group": record.group, "code": record.code}}
+    assert records.stale(record) and record.name in made.stale_mark(origin)
+    unchanged.keep(PROOF._replace(group="lan --preset paper", before=record.code, after=now), tmp_path)
+    assert records.stale(record)
+    unchanged.keep(PROOF._replace(group=record.group, before=record.code, after="later"), tmp_path)
+    assert records.stale(record)
+    unchanged.keep(PROOF._replace(group="lan", before="later", after=now), tmp_path)
+    assert not records.stale(record) and not made.stale_mark(origin)
+
+
+def test_every_committed_step_is_of_a_record_that_is_here() -> None:
+    groups = {record.group for record in records.find()}
+    groups |= {group.partition(" ")[0] for group in groups}
+    assert {step.scope for step in records.steps()} <= groups
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A repository of two commits in place of ours; the first one's id."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    git("config", "user.name", "test")
+    git("config", "user.email", "test")
+    ids = []
+    for text in ("before", "after"):
+        (tmp_path / "code.py").write_text(text)
+        git("add", "code.py")
+        git("commit", "-qm", text)
+        ids.append(git("rev-parse", "HEAD"))
+    monkeypatch.setattr(unchanged, "ROOT", tmp_path)
+    return ids[0]
+
+
+def test_a_commit_is_looked_at_beside_the_work_and_left(repository: str) -> None:
+    with unchanged.checkout(repository) as tree:
+        assert (tree / "code.py").read_text() == "before" and (unchanged.ROOT / "code.py").read_text() == "after"
+    assert not tree.exists()
+    there = subprocess.run(["git", "worktree", "list"], cwd=unchanged.ROOT, capture_output=True, text=True).stdout
+    assert len(there.splitlines()) == 1
+    with pytest.raises(RecordError, match="There is no commit 1234567 here"), unchanged.checkout("1234567"):
+        pass
+
+
+SMOKE = "fercore train lan --preset smoke --dataset kdef-twin --seed 3"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> records.Record:
+    """The shortened run of a smoke command with the code that is here."""
+    record = record_of().model_copy(update={"command": SMOKE})
+    with unchanged.Runner(ROOT) as runner:
+        return runner.run(unchanged.short_command(record, 1, tmp_path_factory.mktemp("records")))
+
+
+def test_a_shortened_run_goes_through_several_epochs_on_few_images(run: records.Record) -> None:
+    assert run.recipe["images"] == 192 and run.data.images["train"] == 192 and run.recipe["seed"] == 1
+    assert {stage: len(rows) for stage, rows in run.history.items()} == {"backbone": 3, "method": 3}
+    assert run.code == provenance.code_of("lan")
+
+
+def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
+    record = record_of().model_copy(update={"command": SMOKE + " --set method=resnet18x"})
+    with unchanged.Runner(ROOT) as runner, pytest.raises(RecordError, match=r"failed in .*resnet18x"):
+        runner.run(unchanged.short_command(record, 0, tmp_path))
+
+
+def edited(run: records.Record, change: str) -> records.Record:
+    """The run with one thing otherwise."""
+    other = run.model_copy(deep=True)
+    arrays = run.arrays()
+    if change == "an array":
+        arrays["probabilities"] = arrays["probabilities"] + np.float16(0.001)
+    if change == "the type of an array":
+        arrays["probabilities"] = arrays["probabilities"].astype(np.float32)
+    if change == "an array is gone":
+        del arrays["confusion_test"]
+    if change == "a weight":
+        other.weights["final"].hash = "0"
+    if change == "a number":
+        other.metrics["test"]["macro_f1"] += 1e-12
+    if change == "a loss":
+        other.history["method"][2]["train_map"] += 1e-12
+    if change == "a time":
+        other.history["method"][2]["seconds"] += 1
+    if change == "an interval":
+        other.metrics["test"].pop("accuracy_low")
+    if change == "one more number":
+        other.metrics["test"]["pose_accuracy"] = 0.5
+    object.__setattr__(other, "arrays", lambda: arrays)
+    return other
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("an array", ["array probabilities"]), ("the type of an array", ["array probabilities"]),
+        ("an array is gone", ["array confusion_test"]), ("a weight", ["weights.final"]),
+        ("a number", ["metrics.test.macro_f1"]), ("a loss", ["history.method.2.train_map"]), ("a time", []),
+        ("an interval", []), ("one more number", []),
+    ],
+)  # fmt: skip
+def test_every_number_counts_but_times(run: records.Record, change: str, found: list[str]) -> None:
+    assert list(unchanged.different(run, edited(run, change))) == found
+
+
+class Pretend:
+    """In place of a process: records whose last epoch is the best for the first seeds."""
+
+    def __init__(self, tree: Path, run: records.Record, change: str = "", late: int = 0, code: str = "") -> None:
+        self.run_, self.change, self.late, self.code, self.seeds = run, change, late, code, list[int]()
+        self.here = tree == unchanged.ROOT
+
+    def __enter__(self) -> Pretend:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def run(self, words: list[str]) -> records.Record:
+        seed = int(words[words.index("--seed") + 1])
+        self.seeds.append(seed)
+        run = edited(self.run_, self.change if self.here else "")
+        for number, row in enumerate(run.history["method"]):
+            row["validation_accuracy"] = 0.5 + 0.1 * number * (1 if seed < self.late else -1)
+        run.code = "now" if self.here else self.code or record_of().code
+        return run
+
+
+def proof_of(
+    monkeypatch: pytest.MonkeyPatch, repository: str, run: records.Record, **pretended: Any
+) -> tuple[Proof, list[int]]:
+    """The proof of one record by pretended runs, and the seeds that were tried."""
+    made_by = record_of().model_copy(update={"commit": {"id": repository}})
+    runners: list[Pretend] = []
+
+    def runner(tree: Path) -> Pretend:
+        runners.append(Pretend(tree, run, **pretended))
+        return runners[-1]
+
+    monkeypatch.setattr(unchanged, "Runner", runner)
+    monkeypatch.setattr(records, "steps", lambda root=None: [])
+    (proof,) = unchanged.prove([made_by, made_by])
+    return proof, runners[-1].seeds
+
+
+def test_equal_results_are_a_proof_and_others_are_none(
+    repository: str, run: records.Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof, seeds = proof_of(monkeypatch, repository, run)
+    assert proof.holds and not proof.best_is_last and seeds == [0]
+    assert (proof.before, proof.after) == (record_of().code, "now")
+    proof, _ = proof_of(monkeypatch, repository, run, change="a weight")
+    assert not proof.holds and proof.differences == ("weights.final",)
+    with pytest.raises(RecordError, match=r"was made by the code .*, the commit has e"):
+        proof_of(monkeypatch, repository, run, code="e")
+
+
+def test_seeds_are_tried_until_the_best_epoch_is_not_the_last(
+    repository: str, run: records.Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof, seeds = proof_of(monkeypatch, repository, run, late=2)
+    assert proof.holds and not proof.best_is_last and seeds == [0, 1, 2]
+    proof, seeds = proof_of(monkeypatch, repository, run, late=99)
+    assert proof.holds and proof.best_is_last and seeds == list(range(unchanged.SEEDS))

@@ -1,0 +1,106 @@
+"""Calibration: targets are published cells, hardness is read back from a twin's parameters, curves from records."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fercore.data import twin_designs
+from fercore.data.twin_rows import at_hardness
+from fercore.figures import data as figures_data
+from fercore.studies import calibration
+
+
+def test_targets_are_those_that_the_papers_print() -> None:
+    table = calibration.targets()
+    assert set(table["twin"]) == set(calibration.TARGETS) <= set(twin_designs.DESIGNS)
+    assert table.set_index(["twin", "paper"])["accuracy"]["bu3dfe-twin", "PhaNet"] == 80.39
+    assert calibration.band("bu3dfe-twin") == (77.76, 80.39)
+    assert calibration.band("ferplus-twin") == (83.52 - calibration.AROUND, 83.52 + calibration.AROUND)
+
+
+@pytest.mark.parametrize("hardness", [0.0, 0.2, 0.5, 1.0, 2.0])
+def test_hardness_is_read_back(hardness: float) -> None:
+    twin = twin_designs.parameters("kdef-twin", "smoke", **at_hardness(hardness))
+    assert calibration.hardness_of(twin.model_dump()) == pytest.approx(hardness, abs=1e-3)
+    assert math.isnan(calibration.hardness_of(twin.model_dump() | {"drop": 0.9}))
+
+
+def run(dataset: str, hardness: float, accuracy: float, seed: int = 0) -> Any:
+    parameters = twin_designs.parameters(dataset, "quick", **at_hardness(hardness)).model_dump(mode="json")
+    test = {"accuracy": accuracy, "accuracy_low": accuracy - 0.05, "accuracy_high": accuracy + 0.05}
+    return SimpleNamespace(
+        recipe={"dataset": dataset, "seed": seed, "fold": 0, "preset": "quick", "data": {}},
+        data=SimpleNamespace(made={"parameters": parameters}),
+        metrics={"test": test},
+        name=f"{dataset}-{hardness}-{seed}",
+    )
+
+
+def test_a_curve_has_a_row_for_each_run_in_order() -> None:
+    table = calibration.curve([run("kdef-twin", 0.5, 0.7), run("kdef-twin", 0.25, 0.8), run("bu3dfe-twin", 0.5, 0.6)])
+    assert table["twin"].tolist() == ["bu3dfe-twin", "kdef-twin", "kdef-twin"]
+    assert table["hardness"].tolist() == [0.5, 0.25, 0.5]
+    assert table.loc[1, ["accuracy", "low", "high"]].tolist() == pytest.approx([80, 75, 85])
+    assert table.loc[1, "levels"] == "".join(map(str, twin_designs.parameters("kdef-twin", "quick").levels))
+    assert calibration.curve([]).empty
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "lands"), [(0.844, "inside"), (0.87, "interval meets it"), (0.95, "above"), (0.7, "below")]
+)
+def test_where_a_twin_lands(accuracy: float, lands: str) -> None:
+    now = calibration.taken("kdef-twin")
+    table = calibration.standing(calibration.curve([run("kdef-twin", now, accuracy), run("kdef-twin", 0.9, 0.2)]))
+    assert table["lands"].tolist() == [lands] and table["ours"].tolist() == [pytest.approx(100 * accuracy)]
+    assert (table["published from"][0], table["to"][0]) == calibration.band("kdef-twin")
+
+
+def test_only_runs_on_the_twin_as_it_is_count() -> None:
+    now = calibration.taken("kdef-twin")
+    as_it_is, changed, older = run("kdef-twin", now, 0.8), run("kdef-twin", 0.9, 0.5), run("kdef-twin", now, 0.8)
+    changed.recipe["data"] = at_hardness(0.9)
+    older.data.made["parameters"] = older.data.made["parameters"] | {"noise": 0.5}
+    assert calibration.at_taken([as_it_is, changed, older]) == [as_it_is]
+
+
+def test_accuracy_by_yaw_is_a_mean_over_runs() -> None:
+    one, two = run("kdef-twin", 0.5, 0.8), run("kdef-twin", 0.5, 0.6, seed=1)
+    for record in (one, two):
+        record.metrics |= {"pan_-45": record.metrics["test"], "pan_+0": record.metrics["test"]}
+    table = calibration.by_yaw([one, two])
+    assert table["yaw"].tolist() == [-45, 0] and table["accuracy"].tolist() == pytest.approx([70, 70])
+    axes = figures_data.accuracy_by_yaw(table)
+    assert axes.get_legend_handles_labels()[1] == ["kdef"]
+
+
+def test_confusions_by_hand() -> None:
+    record = run("kdef-twin", 0.5, 0.8)
+    record.classes = ["fear", "anger", "neutral"]
+    record.arrays = lambda: {"confusion_test": np.array([[6, 4, 0], [1, 8, 1], [0, 0, 0]])}
+    table = calibration.confusions([record, record], most=2)
+    assert table.to_numpy().tolist() == [["kdef-twin", "fear", "anger", 40.0], ["kdef-twin", "anger", "neutral", 10.0]]
+
+
+def test_the_figure_shows_bands_runs_and_what_was_taken() -> None:
+    now = calibration.taken("kdef-twin")
+    table = calibration.curve([run("kdef-twin", now, 0.8), run("kdef-twin", 0.5, 0.7)])
+    bands = {twin: calibration.band(twin) for twin in ("kdef-twin", "bu3dfe-twin")}
+    figure = figures_data.calibration_points(table, bands)
+    first, second = figure.axes
+    assert [axes.get_title(loc="left") for axes in (first, second)] == ["kdef", "bu3dfe"]
+    dots = [line for line in first.lines if line.get_marker() == "o"]
+    assert sorted(line.get_xdata()[0] for line in dots) == [70, 80]
+    filled = {line.get_xdata()[0]: line.get_markerfacecolor() != "white" for line in dots}
+    assert filled == {80: True, 70: False}
+    assert [label.get_text() for label in first.get_yticklabels()] == [
+        "levels 4, hardness 0.1",
+        "levels 4, hardness 0.5",
+    ]
+    assert [text.get_text() for text in second.texts] == ["no run yet"]
+    pd.testing.assert_frame_equal(figure.numbers, table)

@@ -1,0 +1,145 @@
+"""Twin and real set: the arms differ in nothing but the data, and tables say what the runs say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from fercore.data import twin_designs
+from fercore.errors import ParameterError
+from fercore.figures import data as figures_data
+from fercore.papers import baselines
+from fercore.studies import reality
+
+
+def test_the_stage_on_the_twin_is_trained_once_a_seed() -> None:
+    stages = [
+        baselines.backbone_stage(recipe).key()
+        for recipe in (reality.rendered_only(1), *(reality.fine_tuned(share, "twin", 1) for share in reality.SHARES))
+    ]
+    assert len(set(stages)) == 1
+    assert baselines.backbone_stage(reality.rendered_only(2)).key() not in stages
+    assert baselines.backbone_stage(reality.rendered_only(1, "many people")).key() not in stages
+
+
+@pytest.mark.parametrize("share", reality.SHARES)
+def test_arms_differ_in_what_comes_before_alone(share: float) -> None:
+    none, twin, people = (reality.fine_tuned(share, before).model_dump() for before in reality.BEFORE)
+    assert {name for name in twin if twin[name] != none[name]} == {"pretraining", "backbone_epochs"}
+    assert {name for name in people if people[name] != none[name]} == {"start"}
+    assert none["backbone_epochs"] == 0
+    with pytest.raises(ParameterError, match="twin, people"):
+        reality.fine_tuned(share, "nothing")
+
+
+@pytest.mark.parametrize("without", reality.WITHOUT)
+def test_what_is_taken_away_are_parameters_of_the_twin(without: str) -> None:
+    changed = twin_designs.parameters(reality.TWIN, "quick", **reality.WITHOUT[without])
+    assert changed != twin_designs.parameters(reality.TWIN, "quick")
+
+
+def run(recipe: Any, real: float, twin: float) -> Any:
+    own, other = (twin, real) if recipe.dataset == reality.TWIN else (real, twin)
+    numbers = [{"accuracy": value, "balanced_accuracy": value / 2} for value in (own, other)]
+    metrics = {"test": numbers[0], f"on_{recipe.also_on}": numbers[1]}
+    return SimpleNamespace(recipe=recipe.model_dump(), metrics=metrics, name="a record")
+
+
+def test_the_table_tells_real_from_twin() -> None:
+    found = [
+        run(reality.rendered_only(0), 0.4, 0.8),
+        run(reality.rendered_only(0, "weak expressions"), 0.3, 0.9),
+        run(reality.fine_tuned(0.1, "twin"), 0.7, 0.6),
+        run(reality.fine_tuned(0.1, ""), 0.6, 0.2),
+        run(reality.fine_tuned(0.1, "people"), 0.5, 0.1),
+    ]
+    table = reality.table(found)
+    assert table["learnt on"].tolist() == ["twin", "twin", "twin, then real", "real", "people, then real"]
+    assert table["without"].tolist() == ["", "weak expressions", "", "", ""]
+    assert table["accuracy"].tolist() == pytest.approx([40, 30, 70, 60, 50])
+    assert table["balanced"].tolist() == pytest.approx([20, 15, 35, 30, 25])
+    assert table["on twin"].tolist() == pytest.approx([80, 90, 60, 20, 10])
+    assert table["share"].tolist() == [0, 0, 0.1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("other", ["twin", "people"])
+def test_gains_by_hand(other: str) -> None:
+    values = {0: (0.7, 0.6), 1: (0.72, 0.64), 2: (0.71, 0.62)}
+    found = [
+        run(reality.fine_tuned(0.1, before, seed), value, 0.5)
+        for seed, pair in values.items()
+        for before, value in zip((other, ""), pair, strict=True)
+    ]
+    line, balanced = reality.gains(reality.table(found), other).to_dict("records")
+    assert (line["metric"], balanced["metric"]) == ("accuracy", "balanced") and balanced["gain"] == pytest.approx(4.5)
+    assert line["share"] == 0.1 and line["seeds"] == 3
+    assert line["gain"] == pytest.approx(9)  # 10, 8 and 9 points
+    assert line["high"] - line["gain"] == pytest.approx(4.302653 * 1 / 3**0.5, rel=1e-5)  # t of 2 degrees of freedom
+    means = reality.over_seeds(reality.table(found), "accuracy").set_index("learnt on")["accuracy"]
+    assert means.to_dict() == pytest.approx({f"{other}, then real": 71, "real": 62})
+
+
+def test_what_the_twin_is_worth_without_something() -> None:
+    whole, less = np.diag([50, 10]), np.array([[40, 10], [0, 10]])
+    matrices = {"": whole, "weak expressions": less, "many people": whole}
+    found = []
+    for name, matrix in matrices.items():
+        one = run(reality.rendered_only(0, name), 0.5, 0.5)
+        one.arrays = lambda matrix=matrix: {"confusion_on_ferplus": matrix}
+        found.append(one)
+    table = reality.ablation(found).set_index("row")
+    assert table.index.tolist() == ["whole", "without many people", "without weak expressions"]
+    assert table["balanced"].tolist() == pytest.approx([100, 100, 90])
+    assert np.isnan(table.loc["whole", "difference"]) and table.loc["without many people", "difference"] == 0
+    weak = table.loc["without weak expressions"]
+    # 40 of 50 right in one of two classes: the recall's standard error is sqrt(0.8 * 0.2 / 50), half of it counts.
+    error = 100 * (0.8 * 0.2 / 50) ** 0.5 / 2
+    assert weak["difference"] == pytest.approx(-10)
+    assert weak["high"] - weak["low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert reality.ablation(found[1:]).empty, "nothing to hold them against"
+
+
+def test_every_run_is_another_one() -> None:
+    keys = [recipe.key() for recipe in reality.all_recipes(5)]
+    assert len(set(keys)) == len(keys) == 5 + 3 * 3 * 5 + len(reality.WITHOUT)
+
+
+def test_words_are_means_of_what_was_run() -> None:
+    found = [
+        run(reality.rendered_only(0), 0.4, 0.8),
+        run(reality.rendered_only(1), 0.5, 0.6),
+        run(reality.rendered_only(0, "weak expressions"), 0.0, 0.0),
+        run(reality.fine_tuned(0.1, ""), 0.6, 0.2),
+        run(reality.fine_tuned(0.01, ""), 0.1, 0.1),
+        run(reality.fine_tuned(0.1, "twin"), 0.9, 0.9),
+    ]
+    words = {
+        "real_share": "10 %", "twin_on_real": "22.5 %", "twin_on_twin": "70.0 %",
+        "real_on_real": "30.0 %", "real_on_twin": "20.0 %",
+    }  # fmt: skip
+    assert reality.words(found) == words
+    assert reality.words([*found, run(reality.fine_tuned(1.0, ""), 0.8, 0.3)])["real_share"] == "all"
+
+
+@pytest.mark.parametrize("before", [("",), ("", "people"), ("", "people", "twin")])
+def test_a_line_for_each_thing_that_was_learnt_before(before: tuple[str, ...]) -> None:
+    found = [
+        run(reality.fine_tuned(share, name, seed), 0.5 + 0.1 * k + 0.01 * seed, 0.5)
+        for share in reality.SHARES
+        for k, name in enumerate(before)
+        for seed in range(2)
+    ]
+    table = reality.over_seeds(reality.table(found), "accuracy")
+    figure = figures_data.shares({"accuracy": table})
+    (axes,) = figure.axes
+    shown = {line.get_label(): line[0] for line in axes.containers}
+    assert list(shown) == ["real alone", *(f"{name}, then real" for name in before[1:])]
+    for k, line in enumerate(shown.values()):
+        assert line.get_xdata() == pytest.approx([1, 10, 100], rel=0.06), "a little aside at most"
+        assert line.get_ydata() == pytest.approx([50.5 + 10 * k] * 3)
+    assert len(figure.numbers) == 3 * len(before)
+    plt.close(figure)
