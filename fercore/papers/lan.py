@@ -10,11 +10,14 @@ P = H * W positions, K clusters.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Literal, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import Field
+from sklearn.metrics import cohen_kappa_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +35,7 @@ from fercore.papers.baselines import (
 )
 from fercore.papers.clustering import head, kmeans, lloyd_step, squared_distances
 from fercore.recipe import Count, Positive, build, unknown
+from fercore.training.train import TrainingSet
 
 # --- Section III-B: local attention module -------------------------------------------------------------
 
@@ -119,13 +123,16 @@ class LAN(nn.Module):
 Guidance = Literal["clusters", "weighted", "random", "yaw"]
 TURNED = 30.0
 """Degrees of yaw beyond which a face counts as turned, for the control that knows the true yaw."""
+SAMPLE = 256
+"""Training images on which the agreement of guidance labels is measured."""
 
 
 class GuidanceMap(nn.Module):
     """Per-position clusters of the training set, and the labels that they give to new features.
 
-    ``centres`` (P, K, C) and ``counts`` (P, K) are buffers, so that they travel
-    in the checkpoint. ``source`` says where labels come from: the nearest
+    ``centres`` (P, K, C), ``counts`` (P, K) and ``fitted``, the labels of some
+    images when they were clustered, are buffers, so that they travel in the
+    checkpoint. ``source`` says where labels come from: the nearest
     centre (``clusters``, the paper's), the share of the attentive centre in the
     inverse squared distances (``weighted``), or one of two controls: labels by
     chance, fixed for each image and as frequent as the clusters' (``random``),
@@ -147,6 +154,7 @@ class GuidanceMap(nn.Module):
         self.source, self.attended = source, attended
         self.register_buffer("centres", torch.zeros(positions, clusters, channels))
         self.register_buffer("counts", torch.zeros(positions, clusters))
+        self.register_buffer("fitted", torch.zeros(SAMPLE * positions, dtype=torch.bool))
 
     def attentive(self) -> Tensor:
         """LAN Eq. (4): the cluster with fewer samples is the attentive one; (P,) indices.
@@ -326,31 +334,55 @@ def criterion(recipe: LANRecipe, network: nn.Module) -> CrossEntropy | LANLoss:
 
 
 def refresh(
-    recipe: LANRecipe, epoch: int, network: nn.Module, loss: nn.Module, images: Callable[[], Iterable[Tensor]]
-) -> bool:
-    """Fit the guidance map before the first epoch, and again every ``refresh`` epochs; True when it was fitted.
+    recipe: LANRecipe, epoch: int, network: nn.Module, loss: nn.Module, training: TrainingSet
+) -> dict[str, float]:
+    """Fit the guidance map before the first epoch, and again every ``refresh`` epochs; how far labels agree.
 
-    ``images()`` starts a pass over the training images, normalised, without
-    augmentation, (B, 3, S, S) at a time.
+    Clustered is what training sees: augmented images, and batch norm by the statistics of a batch. Centres of clean
+    images would be those of other features than the labels are taken from.
     """
-    if (
-        recipe.method != "lan"
-        or recipe.guidance == "yaw"
-        or not (epoch == 0 or (recipe.refresh and epoch % recipe.refresh == 0))
-    ):
-        return False
-    was_training = network.training
-    network.eval()
+    if recipe.method != "lan" or recipe.guidance == "yaw":
+        return {}
+    guidance: GuidanceMap = loss.guidance
+    again = epoch == 0 or (recipe.refresh > 0 and epoch % recipe.refresh == 0)
+    if again:
+        seen = copy.deepcopy(network.backbone).train()  # its running statistics are its own
 
-    def stream() -> Iterable[Tensor]:
-        for batch in images():
-            with torch.no_grad():
-                yield network.backbone(batch)
+        def stream() -> Iterable[Tensor]:
+            for batch in training.augmented():
+                with torch.no_grad():
+                    yield seen(batch["images"])
 
-    generator = torch.Generator().manual_seed(recipe.seed)
-    loss.guidance.fit(stream, sample=recipe.cluster_sample, passes=recipe.cluster_passes, generator=generator)
-    network.train(was_training)
-    return True
+        generator = torch.Generator().manual_seed(recipe.seed)
+        guidance.fit(stream, sample=recipe.cluster_sample, passes=recipe.cluster_passes, generator=generator)
+    return {} if recipe.guidance == "random" else agreement(guidance, network.backbone, training, again)
+
+
+@torch.no_grad()
+def agreement(guidance: GuidanceMap, backbone: nn.Module, training: TrainingSet, fitted: bool) -> dict[str, float]:
+    """Cohen's kappa of guidance labels on the same training images, over all positions.
+
+    ``guidance_modes``: batch norm by the batch, as in training, against running statistics; ``guidance_augmented``: as
+    training sees the image against the image as it is, by running statistics both; ``guidance_kept``: now against when
+    the features were clustered.
+    """
+    rows, backbone = training.sample(SAMPLE), copy.deepcopy(backbone)
+
+    def labels(batches: Iterable[Mapping[str, Tensor]], train: bool = False) -> np.ndarray:
+        backbone.train(train)
+        return torch.cat([guidance(backbone(batch["images"])) > 0.5 for batch in batches]).flatten().cpu().numpy()
+
+    clean, altered = labels(training.clean(rows)), labels(training.augmented(rows))
+    if fitted:
+        guidance.fitted[: len(clean)] = torch.from_numpy(clean).to(guidance.fitted)
+    before = guidance.fitted[: len(clean)].cpu().numpy()
+    pairs = {"modes": (labels(training.augmented(rows), train=True), altered), "augmented": (altered, clean)}
+    return {f"guidance_{name}": kappa(*pair) for name, pair in (pairs | {"kept": (clean, before)}).items()}
+
+
+def kappa(one: np.ndarray, two: np.ndarray) -> float:
+    """Cohen's kappa of two sets of labels; 1 where all are one and the same label, which has no chance to differ."""
+    return 1.0 if np.array_equal(one, two) else float(cohen_kappa_score(one, two))
 
 
 @torch.no_grad()

@@ -35,8 +35,8 @@ HeatMap = Literal["max", "sum", "abs-sum", "conv"]
 def heat_map(landmark_map: Tensor, kind: HeatMap = "max") -> Tensor:
     """H of PCDA Eq. (1), from the landmark features (B, c_lm, h, w) -> (B, h, w): the maximum over the channels.
 
-    Table 4 compares it with their sum and the sum of their sizes; its fourth row, a convolution, has weights and
-    stands in :class:`PCDA`.
+    Table 4 compares it with their sum and the sum of their sizes; its fourth row, a convolution to one map for each
+    channel of the image features, has weights and stands in :class:`PCDA`.
     """
     if kind == "max":
         return landmark_map.amax(1)
@@ -50,9 +50,10 @@ def heat_map(landmark_map: Tensor, kind: HeatMap = "max") -> Tensor:
 def dot_product_attention(heat: Tensor, image_map: Tensor) -> Tensor:
     """PCDA Eq. (1): ``f_fusion = H' * f_img``, every channel weighted by the heat map.
 
-    heat (B, h, w), image_map (B, c_img, h, w) -> (B, c_img, h, w).
+    heat (B, h, w), repeated for all channels, or (B, c_img, h, w), one map a channel; image_map (B, c_img, h, w) ->
+    the same shape.
     """
-    return heat[:, None] * image_map
+    return (heat[:, None] if heat.ndim == 3 else heat) * image_map
 
 
 # --- Section 3.1: cross-feature attention --------------------------------------------------------------
@@ -144,7 +145,7 @@ class Output(NamedTuple):
     logits: Tensor  # (B, classes)
     features: Tensor  # (B, D): the class token, on which the anchor loss works
     feature_map: Tensor  # (B, c_img, h, w): f_fusion
-    heat: Tensor  # (B, h, w): H
+    heat: Tensor  # (B, h, w): H; with a convolution, the mean of its maps
 
 
 class PCDA(nn.Module):
@@ -184,7 +185,9 @@ class PCDA(nn.Module):
             for part in self.landmark.feature_layers():
                 part.requires_grad_(True)
         self.dot, self.kind = dot, "max" if heat == "conv" else heat
-        self.heat = nn.Conv2d(self.landmark.channels, 1, 1) if heat == "conv" and dot else None
+        # Paper unclear: the size of Table 4's convolution, 128 to 256 channels. Here 1 x 1.
+        channels = self.landmark.channels, self.backbone.channels
+        self.heat = nn.Conv2d(*channels, 1) if heat == "conv" and dot else None
         self.fusion_tokens = Tokens(self.backbone.channels, dimensions)
         self.landmark_tokens = Tokens(self.landmark.channels, dimensions)
         self.position = nn.Parameter(torch.zeros(1, (side // 8) ** 2 + 1, dimensions))
@@ -206,14 +209,14 @@ class PCDA(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             landmark_map = self.landmark.features(as_detected(images))
         image_map = self.backbone(images)
-        heat = self.heat(landmark_map).squeeze(1) if self.heat else heat_map(landmark_map, self.kind)
+        heat = self.heat(landmark_map) if self.heat else heat_map(landmark_map, self.kind)
         fused = dot_product_attention(heat, image_map) if self.dot else image_map
         fusion = self.fusion_tokens(fused, self.position)
         landmark = self.landmark_tokens(landmark_map, self.position)
         for block in self.blocks:
             fusion = block(fusion, landmark)
         features = self.norm(fusion[:, 0])
-        return Output(self.classifier(features), features, fused, heat)
+        return Output(self.classifier(features), features, fused, heat.mean(1) if self.heat else heat)
 
 
 class Part(nn.Module):
@@ -425,9 +428,9 @@ def criterion(recipe: PCDARecipe, network: nn.Module) -> CrossEntropy | PCDALoss
     return PCDALoss(neutral, recipe.anchor_weight, detach=recipe.detach, label_smoothing=smooth)
 
 
-def refresh(*_: object) -> bool:
+def refresh(*_: object) -> dict[str, float]:
     """Nothing is computed from the whole training set."""
-    return False
+    return {}
 
 
 def features(network: nn.Module, images: Tensor) -> Tensor:

@@ -228,7 +228,7 @@ def _start_from(network: nn.Module, start: nn.Module, *, classifier: bool) -> No
 
 
 def _hook(recipe: Recipe, module: ModuleType) -> Any:
-    return lambda epoch, network, loss, images: module.refresh(recipe, epoch, network, loss, images)
+    return lambda *words: module.refresh(recipe, *words)
 
 
 class _Stage(NamedTuple):

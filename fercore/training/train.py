@@ -11,9 +11,9 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -79,8 +79,11 @@ class Batches:
 
         A last batch of one image is left out: batch norm needs two.
         """
-        order = self.rows[torch.randperm(len(self.rows)).numpy()][process::processes]
-        for batch in self.walk(order, size):
+        yield from self.augmented(self.rows[torch.randperm(len(self.rows)).numpy()][process::processes], recipe, size)
+
+    def augmented(self, rows: np.ndarray, recipe: Recipe, size: int) -> Iterator[dict[str, Tensor]]:
+        """Rows in their order as training sees them; a last batch of one image is left out."""
+        for batch in self.walk(rows, size):
             if len(batch["labels"]) > 1:
                 images, points = augment_both(batch["images"], batch.get("points"), recipe)
                 yield batch | {"images": images} | ({} if points is None else {"points": points})
@@ -92,6 +95,30 @@ class Batches:
             images = normalise(images, size, self.standardise).contiguous(memory_format=torch.channels_last)
             truth = {name: values[chosen].to(self.device) for name, values in self.truth.items()}
             yield {"images": images, "rows": torch.from_numpy(chosen)} | truth
+
+
+class TrainingSet(NamedTuple):
+    """The whole training set before an epoch, for methods that compute something from it; nothing that is drawn here
+    moves the numbers that training draws."""
+
+    recipe: Recipe
+    batches: Batches
+    order: np.ndarray  # the rows, in an order that is not sorted by class or person
+
+    def clean(self, rows: np.ndarray | None = None) -> Iterator[dict[str, Tensor]]:
+        """Batches of all images, or of some rows, as they are."""
+        return self.batches.walk(self.order if rows is None else rows, self.recipe.image_size)
+
+    def augmented(self, rows: np.ndarray | None = None) -> Iterator[dict[str, Tensor]]:
+        """Batches of all images, or of some rows, as training sees them; the same ones at each call."""
+        torch.manual_seed(seed_for(self.recipe, 0))
+        rows = self.order if rows is None else rows
+        yield from self.batches.augmented(rows, self.recipe, self.recipe.image_size)
+
+    def sample(self, number: int) -> np.ndarray:
+        """So many rows, evenly taken and the same in each epoch; all where there are fewer."""
+        rows = self.batches.rows
+        return rows[:: -(-len(rows) // number)]
 
 
 def to_predict(recipe: Recipe, data: Prepared, rows: np.ndarray, device: torch.device | str) -> Batches:
@@ -139,17 +166,16 @@ def fit(
     folder: Path,
     *,
     accelerator: Accelerator | None = None,
-    refresh: Callable[[int, nn.Module, nn.Module, Callable[[], Iterable[Tensor]]], bool] | None = None,
+    refresh: Callable[[int, nn.Module, nn.Module, TrainingSet], Mapping[str, float]] | None = None,
     judge: Callable[[Recipe, nn.Module, Batches], float] = accuracy,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train on ``rows["train"]``, keep the weights of the best epoch on ``rows["validation"]``.
 
-    ``criterion(output, batch)`` gives named terms, already weighted; their sum
-    is the loss. ``refresh(epoch, network, criterion, images)`` runs before each
-    epoch: the one hook, for methods that compute something from the whole
-    training set. ``judge`` gives the share of right answers, by which the best
-    epoch is chosen. ``folder`` holds the checkpoint of the last complete epoch;
-    a run that finds one goes on from there.
+    ``criterion(output, batch)`` gives named terms, already weighted; their sum is the loss. ``refresh(epoch, network,
+    criterion, training)`` runs before each epoch: the one hook, for methods that compute something from the whole
+    training set; what it returns is written into the history. ``judge`` gives the share of right answers, by which the
+    best epoch is chosen. ``folder`` holds the checkpoint of the last complete epoch; a run that finds one goes on from
+    there.
 
     Returns the network with its best weights and the history, one row an epoch.
     """
@@ -171,9 +197,11 @@ def fit(
     for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
         set_seed(seed_for(recipe, epoch))
+        noted: Mapping[str, float] = {}
         if refresh is not None:
             order = rows["train"][torch.randperm(len(rows["train"])).numpy()]
-            refresh(epoch, network, criterion, lambda: (b["images"] for b in batches.walk(order, recipe.image_size)))  # noqa: B023
+            with torch.random.fork_rng():
+                noted = refresh(epoch, network, criterion, TrainingSet(recipe, batches, order))
         wrapped.train()
         sums: dict[str, float] = {}
         size = recipe.image_size * 2 // 3 if epoch < recipe.small_epochs else recipe.image_size
@@ -202,6 +230,7 @@ def fit(
             )
         judged = mean.module if recipe.average else network
         row = {f"train_{name}": value / len(rows["train"]) for name, value in sums.items()}
+        row |= noted
         row |= {
             "epoch": epoch + 1,
             "first_loss": first_loss,  # of the first batch: where two runs that should be equal begin to part

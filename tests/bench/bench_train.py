@@ -50,9 +50,9 @@ def ours(recipe: lan.LANRecipe, data: Prepared, images: int, folder: Path) -> fl
     rows = {"train": np.arange(images), "validation": np.arange(images, images + VALIDATION)}
     begun: list[float] = []
 
-    def refresh(*_: object) -> bool:
+    def refresh(*_: object) -> dict[str, float]:
         begun.append(time.process_time())
-        return False
+        return {}
 
     fit(recipe, network, lan.criterion(recipe, network), data, rows, folder, refresh=refresh)
     return images / (time.process_time() - begun[1])

@@ -248,7 +248,7 @@ def test_every_record_that_the_ledger_shows_can_be_followed() -> None:
 def test_a_stale_record_is_marked_in_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = {run.name: run for run in records.find()}
     for stale in (True, False):
-        monkeypatch.setattr(experiments, "stale", lambda run, stale=stale: stale)
+        monkeypatch.setattr(records, "stale", lambda run, stale=stale: stale)
         rows = claims.ledger_rows().query("record != ''")
         assert all(row["stale"] == (row["record"] if stale else "") for row in rows.to_dict("records"))
         lines = [line for line in pages.ledger_page().splitlines() if any(name in line for name in runs)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from fercore.backbones.resnet import resnet18
 from fercore.errors import ParameterError
 from fercore.papers import lan
 from fercore.papers.baselines import CrossEntropy, class_activation
+from fercore.papers.clustering import lloyd_step
+from fercore.papers.lan import GuidanceMap
 
 B, C, H, W = 3, 5, 2, 4
 
@@ -419,7 +422,7 @@ def test_every_parameter_gets_a_gradient(method: str) -> None:
     criterion = lan.criterion(recipe, network)
     assert network.training and network.backbone.training
     images = torch.randn(16, 3, 32, 32)
-    lan.refresh(recipe, 0, network, criterion, lambda: iter(images.split(8)))
+    lan.refresh(recipe, 0, network, criterion, Images(images, 8))
     terms = criterion(network(images), {"labels": torch.arange(16) % 7})
     sum(terms.values()).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
@@ -427,34 +430,88 @@ def test_every_parameter_gets_a_gradient(method: str) -> None:
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_refresh_runs_when_the_recipe_says_and_leaves_the_network_alone() -> None:
+def test_refresh_runs_when_the_recipe_says_and_leaves_the_network_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = lan.recipe("smoke", refresh=2)
     network = lan.model(recipe, 7)
     criterion = lan.criterion(recipe, network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    images = torch.randn(16, 3, 32, 32)
-    ran = [lan.refresh(recipe, epoch, network, criterion, lambda: iter(images.split(8))) for epoch in range(5)]
-    assert ran == [True, False, True, False, True]
+    images, epochs = Images(torch.randn(16, 3, 32, 32), 8), []
+    fit = GuidanceMap.fit
+    monkeypatch.setattr(
+        GuidanceMap, "fit", lambda self, *words, **more: epochs.append(now) or fit(self, *words, **more)
+    )
+    for now in range(5):
+        lan.refresh(recipe, now, network, criterion, images)
+    assert epochs == [0, 2, 4]
     assert network.training and all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert criterion.guidance.counts.sum(1).eq(16).all()
-    once = recipe.but(refresh=0)
-    assert [lan.refresh(once, e, network, criterion, lambda: iter([images])) for e in range(3)] == [True, False, False]
-    assert not lan.refresh(recipe.but(method="resnet18"), 0, network, CrossEntropy(), lambda: iter([images]))
+    epochs.clear()
+    for now in range(3):
+        lan.refresh(recipe.but(refresh=0), now, network, criterion, images)
+    assert epochs == [0]
+    assert lan.refresh(recipe.but(method="resnet18"), 0, network, CrossEntropy(), images) == {}
+    assert lan.refresh(recipe.but(guidance="yaw"), 0, network, criterion, images) == {} and epochs == [0]
+    assert lan.refresh(recipe.but(guidance="random"), 0, network, criterion, images) == {} and len(epochs) == 2
 
 
-def test_guidance_sees_what_the_network_sees() -> None:
-    """The labels in the loss are those of the features in the loss, under the centres of the last fit."""
+class Images:
+    """A training set whose augmented images are brighter; what is drawn from it in turn is equal."""
+
+    def __init__(self, images: Tensor, batch: int) -> None:
+        self.images, self.batch = images, batch
+
+    def clean(self, rows: np.ndarray | None = None) -> Iterator[dict[str, Tensor]]:
+        chosen = self.images if rows is None else self.images[rows]
+        return ({"images": part} for part in chosen.split(self.batch))
+
+    def augmented(self, rows: np.ndarray | None = None) -> Iterator[dict[str, Tensor]]:
+        return ({"images": 1.5 * batch["images"] + 0.5} for batch in self.clean(rows))
+
+    def sample(self, number: int) -> np.ndarray:
+        return np.arange(min(number, len(self.images)))
+
+
+def test_centres_are_those_of_the_features_that_labels_are_taken_from() -> None:
+    """Eq. (3) holds for augmented images under the statistics of their batches, and for nothing else."""
     torch.manual_seed(1)
     recipe = lan.recipe("smoke")
     network = lan.model(recipe, 7)
     criterion = lan.criterion(recipe, network)
-    images = torch.randn(12, 3, 32, 32)
-    lan.refresh(recipe, 0, network, criterion, lambda: iter([images]))
-    output = network.eval()(images)
+    for _ in range(3):  # running statistics that are not those of a batch
+        network(torch.randn(8, 3, 32, 32) * 3)
+    images = Images(torch.randn(24, 3, 32, 32), 8)
+    lan.refresh(recipe, 0, network, criterion, images)
+
+    def moved(train: bool, augmented: bool) -> float:
+        """By how much a further step of k-means moves the centres."""
+        seen = copy.deepcopy(network.backbone).train(train)
+        batches = images.augmented() if augmented else images.clean()
+        with torch.no_grad():
+            centres, _ = lloyd_step([seen(batch["images"]) for batch in batches], criterion.guidance.centres)
+        return float((centres - criterion.guidance.centres).abs().max())
+
+    assert moved(True, True) < 1e-5
+    assert min(moved(False, True), moved(True, False), moved(False, False)) > 1e-2
+    output = network(next(images.augmented())["images"])
     wanted = recipe.alpha * F.binary_cross_entropy(output.attention, criterion.guidance(output.feature_map))
-    term = criterion(output, {"labels": torch.zeros(12, dtype=torch.long)})["map"]
+    term = criterion(output, {"labels": torch.zeros(8, dtype=torch.long)})["map"]
     torch.testing.assert_close(term, wanted)
-    assert criterion.guidance(output.feature_map).mean() <= 0.5, "the attentive cluster is the smaller one"
+
+
+def test_agreement_of_labels_is_one_where_nothing_differs() -> None:
+    torch.manual_seed(0)
+    recipe = lan.recipe("smoke", flip=False)
+    network = lan.model(recipe, 7)
+    criterion, images = lan.criterion(recipe, network), Images(torch.randn(16, 3, 32, 32), 16)
+    images.augmented = images.clean  # type: ignore[method-assign]
+    noted = lan.refresh(recipe, 0, network, criterion, images)
+    assert noted["guidance_augmented"] == noted["guidance_kept"] == 1.0 > noted["guidance_modes"]
+    with torch.no_grad():
+        for p in network.backbone.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    later = lan.refresh(recipe, 1, network, criterion, images)
+    assert later["guidance_augmented"] == 1.0 > later["guidance_kept"], "the features moved, the centres did not"
+    assert lan.kappa(np.ones(4), np.ones(4)) == 1 and lan.kappa(np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0])) == 0
 
 
 def test_methods_share_their_first_stage() -> None:

@@ -136,6 +136,22 @@ def test_eq1_by_loop() -> None:
         assert fused[1, c, 2, 3].item() == pytest.approx(max(landmark[1, :, 2, 3].tolist()) * image[1, c, 2, 3].item())
 
 
+def test_the_convolution_of_table_4_gives_each_channel_a_map_of_its_own() -> None:
+    network = small(heat="conv")
+    assert network.heat.weight.shape == (network.backbone.channels, 128, 1, 1)
+    published = PCDA(heat="conv", backbone=IR50())
+    assert published.heat.weight.shape[:2] == (256, 128), "128 to 256 channels, as the text about the table says"
+    images = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        out = network.eval()(images)
+        landmark = network.landmark.features(pcda.as_detected(images))
+        image = network.backbone(images)
+    weight, bias = network.heat.weight.flatten(1), network.heat.bias
+    for c in (0, 7):
+        heat = weight[c] @ landmark[1, :, 2, 3] + bias[c]
+        assert out.feature_map[1, c, 2, 3].item() == pytest.approx((heat * image[1, c, 2, 3]).item(), rel=1e-4)
+
+
 def test_eq2_the_class_token_and_then_the_grid_row_by_row() -> None:
     torch.manual_seed(0)
     tokens = pcda.Tokens(3, 6)
