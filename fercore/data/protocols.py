@@ -1,13 +1,13 @@
 """Protocols: who is trained on, who is validated on, who is tested on.
 
-Splits never share a subject, and the validation subjects are taken out of the
-training part: model selection never looks at the test split. (One exception:
-who learns to tell people apart is validated on the people it trains on.)
+Splits never share a subject, and the validation subjects are taken out of the training part: model selection never
+looks at the test split. (One exception: who learns to tell people apart is validated on the people it trains on.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from fercore.recipe import unknown
 
 Split = dict[str, np.ndarray]
 """``train``, ``validation`` and ``test``: row numbers of a manifest, each sorted."""
+Protocol = Callable[[pd.DataFrame, int], Split]
+NONE: Mapping[str, Protocol] = MappingProxyType({})
 
 
 def kdef_10fold(manifest: pd.DataFrame, fold: int) -> Split:
@@ -32,14 +34,9 @@ def kdef_10fold(manifest: pd.DataFrame, fold: int) -> Split:
     people = manifest["subject"].drop_duplicates().sort_values().to_numpy()
     if len(people) < 10:
         raise DataError(f"lan-kdef-10fold needs at least ten people, the data set has {len(people)}.")
-    part: dict[str, int] = {}
-    dealt = 0
-    for sex in sorted({name[0] for name in people}):
-        same = np.array([name for name in people if name[0] == sex])
-        for name in generator.permutation(same):
-            part[name] = dealt % 10
-            dealt += 1
-    of_row = manifest["subject"].map(part).to_numpy()
+    sexes = sorted({name[0] for name in people})
+    dealt = [name for sex in sexes for name in generator.permutation([name for name in people if name[0] == sex])]
+    of_row = manifest["subject"].map({name: k % 10 for k, name in enumerate(dealt)}).to_numpy()
     return {
         "train": np.flatnonzero((of_row != fold) & (of_row != (fold + 1) % 10)),
         "validation": np.flatnonzero(of_row == (fold + 1) % 10),
@@ -50,10 +47,9 @@ def kdef_10fold(manifest: pd.DataFrame, fold: int) -> Split:
 def official(manifest: pd.DataFrame, fold: int) -> Split:
     """The split that the data set came with, from the manifest's ``split`` column; it has one fold, 0.
 
-    A set without a test part (AffectNet, SFEW) is tested on its validation
-    part, as the papers do. Where this leaves none to select on, or there never
-    was one (RAF-DB), a tenth of the training people, or images where nobody
-    knows the people, is held out by a fixed seed.
+    A set without a test part (AffectNet, SFEW) is tested on its validation part, as the papers do. Where this leaves
+    none to select on, or there never was one (RAF-DB), a tenth of the training people, or images where nobody knows the
+    people, is held out by a fixed seed.
     """
     if fold != 0:
         raise ParameterError(f"An official split has one fold, 0, not {fold}.")
@@ -96,7 +92,7 @@ def by_people(
     expressions: Sequence[str] | None = None,
     every_session: bool = False,
     once: bool = False,
-) -> Callable[[pd.DataFrame, int], Split]:
+) -> Protocol:
     """Subject-independent split of a controlled set: a share ``test`` of the people is tested on, a tenth validates.
 
     Only images of these pans, levels and expressions take part; tilted cameras only with ``tilted``. With
@@ -129,22 +125,20 @@ def by_people(
             raise DataError(f"A split by people needs at least five, the data set has {len(names)}.")
         order = np.random.default_rng([20220816, fold]).permutation(names)
         tested = max(1, round(test * len(order)))
-        parts = {"test": order[:tested], "validation": order[tested:][: max(1, len(order) // 10)]}
-        parts["train"] = order[tested + len(parts["validation"]) :]
-        return {
-            name: np.flatnonzero(used & manifest["subject"].isin(parts[name]))
-            for name in ("train", "validation", "test")
-        }
+        test_people, held, rest = np.split(order, [tested, tested + max(1, len(order) // 10)])
+        parts = {"train": rest, "validation": held, "test": test_people}
+        return {name: np.flatnonzero(used & manifest["subject"].isin(own)) for name, own in parts.items()}
 
     return deal
 
 
 _NINE = (-90, -60, -45, -30, 0, 30, 45, 60, 90)
 _WITHIN_45 = (-45, -30, 0, 30, 45)
+_SEVEN_WITHIN_45 = (-45, -30, -15, 0, 15, 30, 45)
 _WITHIN_30 = (-30, -15, 0, 15, 30)
 _SIX = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
 
-PROTOCOLS: dict[str, Callable[[pd.DataFrame, int], Split]] = {
+PROTOCOLS: dict[str, Protocol] = {
     "lan-kdef-10fold": kdef_10fold,
     "ferplus-official": official,
     "official": official,
@@ -152,24 +146,41 @@ PROTOCOLS: dict[str, Callable[[pd.DataFrame, int], Split]] = {
     "dmlnet-kdef-56-14": by_people(14 / 70),
     "phanet-kdef": by_people(14 / 70),
     "dmlnet-bu3dfe-70-30": by_people(0.3, pans=_NINE, expressions=_SIX),
+    "dmlnet-bu3dfe-5pan": by_people(0.3, pans=_WITHIN_45, expressions=_SIX),
+    "dmlnet-bu3dfe-to-sfew": by_people(0.3, pans=_NINE),  # SFEW has neutral faces, and Table 9 a column for them
     "phanet-bu3dfe-9pan": by_people(0.25, pans=_NINE),
     "phanet-bu3dfe-5pan": by_people(0.25, pans=_WITHIN_45),
-    "pata-bu3dfe-s1": by_people(0.2, pans=_WITHIN_45, expressions=_SIX),
-    "pata-bu3dfe-s2": by_people(0.2, pans=(0, 30, 45, 60, 90), expressions=_SIX),
-    "pata-bu3dfe-s3": by_people(0.2, pans=(-45, -30, -15, 0, 15, 30, 45), levels=(4,), expressions=_SIX, tilted=True),
+    "pata-bu3dfe-s1": by_people(0.2, pans=(0, 30, 45, 60, 90), expressions=_SIX),
+    "pata-bu3dfe-s2": by_people(0.2, pans=_SEVEN_WITHIN_45, expressions=_SIX),
+    "pata-bu3dfe-s3": by_people(0.2, pans=_SEVEN_WITHIN_45, levels=(4,), expressions=_SIX, tilted=True),
     "pata-multipie-s1": by_people(26 / 129, pans=_WITHIN_30, every_session=True),
     "pata-multipie-s2": by_people(29 / 147, pans=(0, 15, 30, 45, 60, 75, 90), once=True),
     "phanet-multipie": by_people(0.2, pans=_WITHIN_30),
     "dmlnet-multipie": by_people(44 / 337, pans=_WITHIN_30),
 }
 """Every split by name. Those by people come with any number of folds: each is a new draw."""
+FOLDS: Mapping[str, int] = MappingProxyType({"lan-kdef-10fold": 10})
+"""Folds that a protocol has, where its result is the mean over all of them; one elsewhere."""
+USUAL: Mapping[str, str] = MappingProxyType(
+    {
+        "ferplus": "ferplus-official",
+        **dict.fromkeys(("kdef", "kdef-twin"), "lan-kdef-10fold"),
+        **dict.fromkeys(("bu3dfe", "bu3dfe-twin"), "phanet-bu3dfe-9pan"),
+        **dict.fromkeys(("multipie", "multipie-twin"), "pata-multipie-s1"),
+        **dict.fromkeys(("rafdb", "affectnet", "sfew"), "official"),
+        **dict.fromkeys(("rafdb-twin", "ferplus-twin", "affectnet-twin", "sfew-twin"), "official"),
+    }
+)
+"""The split of each data set that a run takes when it names none."""
 
 
-def split(manifest: pd.DataFrame, protocol: str, fold: int = 0) -> Split:
-    """The rows of each part under a protocol; an unknown protocol or an empty part is an error."""
-    if protocol not in PROTOCOLS:
-        raise ParameterError(unknown("protocol", protocol, PROTOCOLS))
-    parts = PROTOCOLS[protocol](manifest, fold)
+def split(manifest: pd.DataFrame, protocol: str, fold: int = 0, further: Mapping[str, Protocol] = NONE) -> Split:
+    """The rows of each part under a protocol, one of :data:`PROTOCOLS` or ``further``; an unknown one or an empty part
+    is an error."""
+    known = {**PROTOCOLS, **further}
+    if protocol not in known:
+        raise ParameterError(unknown("protocol", protocol, known))
+    parts = known[protocol](manifest, fold)
     for name, rows in parts.items():
         if not len(rows):
             raise DataError(f"{protocol}, fold {fold}: the part '{name}' is empty.", do="check the data set's card")

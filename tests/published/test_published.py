@@ -23,14 +23,15 @@ RANGES = {
 
 def test_every_table_of_every_paper_is_there() -> None:
     there = TABLES.groupby("paper")["table"].agg(set).to_dict()
-    assert there == {paper: {f"T{k}" for k in range(1, n + 1)} for paper, n in published.TABLES.items()}
-    assert sum(published.TABLES.values()) == 37 and sum(published.FIGURES.values()) == 49
+    about = {paper: published.ABOUT[paper] for paper in published.PAPERS}
+    assert there == {paper: {f"T{k}" for k in range(1, own["tables"] + 1)} for paper, own in about.items()}
+    assert [sum(own[what] for own in about.values()) for what in ("tables", "figures")] == [37, 49]
 
 
 def test_figures_named_exist() -> None:
     for paper, figure in IN_FIGURES[["paper", "figure"]].drop_duplicates().itertuples(index=False):
         number = re.fullmatch(r"F(\d+)[ab]?", figure)
-        assert figure in ("text", "abstract", "conclusion") or int(number[1]) <= published.FIGURES[paper]
+        assert figure in ("text", "abstract", "conclusion") or int(number[1]) <= published.ABOUT[paper]["figures"]
 
 
 @pytest.mark.parametrize("file", sorted(Path(published.__file__).parent.glob("*.csv")), ids=lambda path: path.stem)
@@ -62,6 +63,24 @@ def test_value_is_what_is_printed() -> None:
         empty = cells[cells["printed"] == ""]
         assert empty["value"].isna().all() and (empty["notes"] != "").all(), "what is left out is explained"
     assert published.load("lan", "T1")["printed"].tolist()[1:3] == ["86.50", "86.90"], "zeros at the end stay"
+
+
+def test_quoted_numbers_have_no_split() -> None:
+    """Whose images a cited work tested on is not for the paper to say that quotes it."""
+    backbones = {("phanet", "Huang et al. 2017"), ("phanet", "Parkhi et al. 2015"), ("lan", "He et al. 2016")}
+    backbones |= {("dmlnet", "He et al. 2016")}
+    for cells in (TABLES, IN_FIGURES):
+        own = (cells["cited"] == "") | cells[["paper", "cited"]].apply(tuple, axis=1).isin(backbones)
+        split = cells["protocol"].str.contains(r"subjects|fold|split|validation|755")
+        assert not (split & ~own).any() and (split & own).any()
+
+
+def test_what_is_measured_names_its_data_set() -> None:
+    """But for two figures, whose captions and prose name none."""
+    for place, cells in (("table", TABLES), ("figure", IN_FIGURES)):
+        measured = cells["metric"].isin(("accuracy", "pose accuracy", "recall", "F1", "confusion", "mean of recalls"))
+        without = cells[(measured | (cells["unit"] == "points")) & (cells["dataset"] == "")]
+        assert set(without["paper"] + " " + without[place]) <= {"pata F3", "phanet F13"}
 
 
 def test_shares_are_shares() -> None:
