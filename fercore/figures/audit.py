@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from fercore import published
 from fercore.figures import told
 
 FITS, FINDING = "#9ca3af", "#c2410c"
-PAPERS = {"PATA": "#7c3aed", "PhaNet": "#0891b2", "LAN": "#c2410c", "DML-Net": "#16a34a", "PCDA": "#111827"}
+PAPERS = {name: published.ABOUT[paper]["colour"] for paper, name in published.PAPERS.items()}
 """One colour a paper."""
 
 
-def checks_by_kind(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def checks_by_kind(table: pd.DataFrame) -> Axes:
     """Bars of checks by kind, the findings in colour. ``table``: kind, checks, findings."""
-    if axes is None:
-        _, axes = plt.subplots(figsize=(7, 0.34 * len(table) + 0.9))
+    _, axes = plt.subplots(figsize=(7, 0.34 * len(table) + 0.9))
     places = np.arange(len(table))
     axes.barh(places, table["checks"] - table["findings"], left=table["findings"], color=FITS, label="fits")
     axes.barh(places, table["findings"], color=FINDING, label="does not fit")
@@ -31,14 +31,10 @@ def checks_by_kind(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     return told(axes, table)
 
 
-def pairs(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """One method's number as two papers print it, a line each. ``table``: method, and two of (value, paper).
-
-    Columns in this order: label, value, paper, other value, other paper.
-    """
+def pairs(table: pd.DataFrame) -> Axes:
+    """One method's number as two papers print it, one line each. ``table``: label, value, paper, other value, paper."""
     rows = list(table.itertuples(index=False))
-    if axes is None:
-        _, axes = plt.subplots(figsize=(7, 0.42 * len(rows) + 1.0))
+    _, axes = plt.subplots(figsize=(7, 0.42 * len(rows) + 1.0))
     for y, (_, one, first, other, second) in enumerate(rows):
         axes.plot([one, other], [y, y], color="#d1d5db", linewidth=3, zorder=1)
         for value, source in ((one, first), (other, second)):

@@ -1,10 +1,8 @@
 """The papers' numbers held against each other: averages, differences, totals, counts, confusion matrices, quotations.
 
-Every check reads :mod:`fercore.published` alone; only :func:`conventions`
-counts a network of ours. A check passes when the printed number can come from
-the numbers it depends on, with each of them rounded as printed; one that does
-not pass is a finding. Findings say what does not fit, not who is right:
-misprints, other splits and averages over runs explain most.
+Every check reads :mod:`fercore.published` alone. A check passes when the printed number can come from the numbers it
+depends on, with each of them rounded as printed; one that does not pass is a finding. Findings say what does not fit,
+not who is right: misprints, other splits and averages over runs explain most.
 """
 
 from __future__ import annotations
@@ -15,47 +13,21 @@ from functools import cache
 import pandas as pd
 
 from fercore import published
-from fercore.papers import pcda
-from fercore.studies.audit.basis import Check, class_sizes, decimals, half_unit, possible, sizes
-from fercore.studies.audit.images import cell_counts, granularity, matrices, row_sizes
-from fercore.studies.audit.said import orders, protocols, quotations, quoted, subsets
+from fercore.studies.audit.basis import Check, amount, class_sizes, decimals, half_unit, possible, sizes
+from fercore.studies.audit.images import cell_counts, granularity, matrices, others_recalls
+from fercore.studies.audit.said import orders, quotations, quoted, subsets
 from fercore.studies.audit.sums import averages, derived, totals
 
-__all__ = [
-    "POSTER",
-    "Check",
-    "checks",
-    "class_sizes",
-    "convention_of",
-    "conventions",
-    "decimals",
-    "findings",
-    "half_unit",
-    "implied_cells",
-    "possible",
-    "quotations",
-    "row_sizes",
-    "sizes",
-    "summary",
-    "words",
-]
+__all__ = ["Check", "amount", "class_sizes", "decimals", "half_unit", "possible", "quotations", "sizes"]
+"""What is said elsewhere in this package and asked for here."""
+
+GENERATORS = (averages, derived, totals, granularity, cell_counts, others_recalls, matrices, quoted, orders, subsets)
 
 
 @cache
 def checks() -> pd.DataFrame:
     """Every check, a row each: paper, place, kind, what, printed, computed, fits, remark. Computed once."""
-    made = [
-        *averages(),
-        *derived(),
-        *totals(),
-        *granularity(),
-        *cell_counts(),
-        *matrices(),
-        *quoted(),
-        *protocols(),
-        *orders(),
-        *subsets(),
-    ]
+    made = [check for generator in GENERATORS for check in generator()]
     return pd.DataFrame(made, columns=list(Check._fields))
 
 
@@ -113,15 +85,3 @@ def convention_of(printed: float, multiply_adds: float) -> str:
 
 MODULES = {"image backbone": "image", "landmark backbone": "landmark", "cross attention module": "attention"}
 """Rows of PCDA's Table 8, and the parts of the network that they are."""
-
-
-def conventions() -> pd.DataFrame:
-    """PCDA Table 8 beside counts of the same modules at 112 x 112: parameters, multiply-adds, and twice that."""
-    counted = pcda.sizes()
-    table = published.load("pcda", "T8").pivot(index="row", columns="column", values="value").loc[list(MODULES)]
-    numbers = {"parameters, printed, M": table["parameters"], "FLOPs, printed, G": table["FLOPs"]}
-    frame = pd.DataFrame(numbers).rename_axis("module")
-    frame["parameters, counted, M"] = [counted[part].parameters / 1e6 for part in MODULES.values()]
-    frame["multiply-adds, counted, G"] = [counted[part].multiply_adds / 1e9 for part in MODULES.values()]
-    frame["twice that, G"] = 2 * frame["multiply-adds, counted, G"]
-    return frame.reset_index()

@@ -1,15 +1,14 @@
-"""Sums: averages of rows and columns, differences and repetitions in prose, stated counts and what they follow from."""
+"""Sums: averages of rows and columns, differences and repetitions, stated counts and what they follow from, claims."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from fercore import published
-from fercore.studies.audit.basis import Check, cell_at, class_sizes, half_unit, kdef_cell_size, possible
+from fercore.studies.audit.basis import Check, amount, class_sizes, half_unit, kdef_cell_size, shown
 
 # ------------------------------------------------------------------ averages
 
@@ -47,9 +46,11 @@ def _average(paper: str, table: str, what: str, dataset: str, printed: str, part
 # ------------------------------------------------------- differences, repetitions
 
 
-SHIFTED = "the three cells that differ hold Table 3's numbers of sadness, surprise and neutral, in that order"
-REMARKS = {("dmlnet", "T4", "DML-Net", name): SHIFTED for name in ("neutral", "sadness", "surprise")}
-"""What can be seen of a repetition that does not fit: (paper, place, row, column) -> remark."""
+FORMULAS = {
+    **{"same": "{0}", "share": "{0} / 100", "difference": "{0} - {1}", "ratio": "{0} / {1}"},
+    "relative": "100 * ({0} - {1}) / {0}",
+}
+"""What a number that a paper derives is made of: kind -> formula of its sources."""
 
 
 def derived() -> Iterator[Check]:
@@ -57,62 +58,31 @@ def derived() -> Iterator[Check]:
     for line in published.read("derived").itertuples():
         place = line.table or line.figure
         printed = published.cell(line.paper, place, line.row, line.column, line.dataset or None)["printed"]
-        one, two = (cell_at(line.paper, text, line.dataset) if text else None for text in (line.first, line.second))
-        value, slack = float(one["value"]), half_unit(printed) + half_unit(one["printed"])
-        if two is not None:
-            value -= float(two["value"])
-            slack += half_unit(two["printed"])
-        if line.kind == "relative":
-            value, slack = 100 * value / float(one["value"]), half_unit(printed) + 100 / float(one["value"])
-        if line.kind == "ratio":
-            value = float(one["value"]) / float(two["value"])
-            slack = half_unit(printed) + (half_unit(one["printed"]) + value * half_unit(two["printed"])) / two["value"]
-        if line.kind == "share":
-            value, slack = value / 100, half_unit(printed) + half_unit(one["printed"]) / 100
-        if line.kind in ("same", "backbone"):
-            slack = max(half_unit(printed), half_unit(one["printed"]))
-        joined = " / " if line.kind == "ratio" else " − "
-        source = joined.join(text.replace("|", ", ") for text in (line.first, line.second) if text)
-        remark = REMARKS.get((line.paper, place, line.row, line.column), "")
-        remark = "the same backbone without attention" if line.kind == "backbone" else remark
-        kind = "difference" if line.second else "repetition"
-        of = "" if line.dataset in line.column else f" of {line.dataset}"
-        what = f"{line.row}, {line.column}{of}: {source}"
-        yield Check(
-            line.paper, place, kind, what, printed, f"{value:.4g}", abs(value - float(printed)) <= slack, remark
+        sources = ["{" + text.replace("|", ":", 1) + f"|{line.dataset}" + "}" for text in (line.first, line.second)]
+        value, slack = amount(line.paper, FORMULAS[line.kind].format(*sources))
+        room = max(half_unit(printed), slack) if line.kind == "same" else half_unit(printed) + slack
+        fits = abs(value - float(printed)) <= room
+        source = (" / " if line.kind == "ratio" else " − ").join(
+            text.replace("|", ", ") for text in (line.first, line.second) if text
         )
+        what = f"{line.row}, {line.column}{'' if line.dataset in line.column else f' of {line.dataset}'}: {source}"
+        kind, remark = "difference" if line.second else "repetition", "" if fits else line.remark
+        yield Check(line.paper, place, kind, what, printed, f"{value:.4g}", fits, remark)
 
 
-# -------------------------------------------------------------------- totals
+# ------------------------------------------------------------ totals, claims
 
 
 def totals() -> Iterator[Check]:
-    """Stated counts against the product, sum or limit that follows from others (``totals.csv``)."""
+    """Stated numbers against the product, sum or limit that follows from others, and what is claimed of two numbers.
+
+    ``totals.csv``: two formulas (:func:`~fercore.studies.audit.basis.amount`), and how they must compare.
+    """
     for line in published.read("totals").itertuples():
-        printed, computed = (_arithmetic(line.paper, text) for text in (line.printed, line.computed))
-        slack = float(line.rule.removeprefix("to ")) if line.rule.startswith("to ") else 1e-6
-        fits = printed <= computed if line.rule == "at most" else abs(printed - computed) <= slack
-        texts = (f"{value:,.2f}".rstrip("0").removesuffix(".") for value in (printed, computed))
-        yield Check(
-            line.paper, line.table or line.figure, "total", line.what, *texts, fits, "" if fits else line.remark
-        )
-    known, whole = class_sizes("RAF-DB"), 3068
-    recalls = published.load("pcda", "T6").query("dataset == 'RAF-DB' and column in @known")
-    for method, rows in recalls.groupby("row"):
-        pairs = zip(rows["printed"], rows["column"], strict=True)
-        right = sum(possible(text, known[name]) or round(float(text) * known[name] / 100) for text, name in pairs)
-        printed = published.cell("pcda", "T5", method, "RAF-DB")["printed"]
-        what = f"RAF-DB, {method}: accuracy against the recalls of its classes"
-        fits, remark = possible(printed, whole) == right, f"the recalls count {right:,} of {whole:,} images"
-        yield Check("pcda", "T6", "total", what, printed, f"{100 * right / whole:.2f}", fits, remark)
-
-
-def _arithmetic(paper: str, expression: str) -> float:
-    """Sums and products of numbers and of ``{row|column|data set}`` counts; ``{T8:...}`` is a cell of that table."""
-
-    def cell(match: re.Match[str]) -> str:
-        place, _, text = match[1].rpartition(":")
-        row, column, dataset = text.split("|")
-        return repr(published.value(paper, place or "text", row, column, dataset or None))
-
-    return float(pd.eval(re.sub(r"\{(.*?)\}", cell, expression)))
+        printed, computed = (amount(line.paper, text) for text in (line.printed, line.computed))
+        gap = printed.value - computed.value
+        above = {"equal": abs(gap), "at most": gap, "at least": -gap}[line.rule]
+        fits = above <= printed.slack + computed.slack + 1e-6
+        texts = (shown(printed), f"{computed.value:,.2f}".rstrip("0").removesuffix("."))
+        remark = "" if fits else line.remark
+        yield Check(line.paper, line.table or line.figure, line.kind, line.what, *texts, fits, remark)
