@@ -1,13 +1,13 @@
 """Augmentation of a whole batch at once, on the device where it lies.
 
-torchvision's transforms draw one set of parameters a call; here every image of
-the batch gets its own at the price of one ``grid_sample``, which on a CPU is
-what keeps a small network from waiting for its data.
+torchvision's transforms draw one set of parameters a call; here every image of the batch gets its own at the price of
+one ``grid_sample``, which on a CPU is what keeps a small network from waiting for its data.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,15 @@ MIRRORED = (
     *range(39, 35, -1), 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
 )  # fmt: skip
 """Of each of the 68 landmarks in iBUG's order, the number of its counterpart on the other side of the face."""
+
+
+class Augmented(NamedTuple):
+    """A batch as training sees it: ``images`` (B, 3, S, S), which of them were ``mirrored`` (B,) bool, and where the 68
+    landmarks are now, ``points`` (B, 68, 2) as shares of the side, None where they were not asked for."""
+
+    images: Tensor
+    mirrored: Tensor
+    points: Tensor | None = None
 
 
 def normalise(images: Tensor, size: int, standardise: bool = False) -> Tensor:
@@ -41,36 +50,27 @@ def uniform(count: int, limit: float, device: torch.device) -> Tensor:
     return (torch.rand(count, device=device) * 2 - 1) * limit
 
 
-def augment(x: Tensor, recipe: Recipe) -> Tensor:
+def augment(x: Tensor, recipe: Recipe, points: Tensor | None = None) -> Augmented:
     """Flip, rotate, shift, zoom, change the contrast and erase a rectangle, each image by its own draw.
 
-    x (B, 3, S, S), normalised; returns the same shape. The ranges are the
-    recipe's; with all of them zero and ``flip`` off this is the identity.
+    x (B, 3, S, S), normalised. The ranges are the recipe's; with all of them zero and ``flip`` off this is the
+    identity.
     """
-    return augment_both(x, None, recipe)[0]
-
-
-def augment_both(x: Tensor, points: Tensor | None, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
-    """:func:`augment` of images and of the 68 landmarks on them, (B, 68, 2) as shares of the side."""
-    if not (recipe.flip or recipe.rotation or recipe.shift or recipe.zoom or recipe.contrast or recipe.erase):
-        return x, points
     count, device = len(x), x.device
+    if not (recipe.flip or recipe.rotation or recipe.shift or recipe.zoom or recipe.contrast or recipe.erase):
+        return Augmented(x, torch.zeros(count, dtype=torch.bool, device=device), points)
     angle = uniform(count, math.radians(recipe.rotation), device)
     scale = uniform(count, recipe.zoom, device).exp()
     mirror = torch.where(torch.rand(count, device=device) < (0.5 if recipe.flip else 0.0), -1.0, 1.0)
-    theta = torch.zeros(count, 2, 3, device=device)
-    theta[:, 0, 0] = mirror * scale * angle.cos()
-    theta[:, 0, 1] = -scale * angle.sin()
-    theta[:, 1, 0] = mirror * scale * angle.sin()
-    theta[:, 1, 1] = scale * angle.cos()
-    theta[:, 0, 2] = uniform(count, 2 * recipe.shift, device)
-    theta[:, 1, 2] = uniform(count, 2 * recipe.shift, device)
+    right, down = (uniform(count, 2 * recipe.shift, device) for _ in range(2))
+    cosine, sine = scale * angle.cos(), scale * angle.sin()
+    theta = torch.stack([mirror * cosine, -sine, right, mirror * sine, cosine, down], 1).view(count, 2, 3)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     gain = uniform(count, recipe.contrast, device).exp().view(-1, 1, 1, 1)
     x = x * gain + uniform(count, recipe.contrast, device).view(-1, 1, 1, 1)
     x = erase(x, recipe.erase) if recipe.erase else x
-    return x, None if points is None else follow(points, theta)
+    return Augmented(x, mirror < 0, None if points is None else follow(points, theta))
 
 
 def follow(points: Tensor, theta: Tensor) -> Tensor:

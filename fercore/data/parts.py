@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fercore.data import protocols
 from fercore.data.prepared import Prepared
+from fercore.data.protocols import Split
 from fercore.recipe import Recipe
 
 MOST_PANS = 20
 """A set with more different pans was not taken by cameras at fixed places: each of its pans would be a subset."""
 
 
-def parts_of(recipe: Recipe, data: Prepared) -> protocols.Split:
+def parts_of(recipe: Recipe, data: Prepared, further: Mapping[str, protocols.Protocol] = protocols.NONE) -> Split:
     """The rows that a run trains, validates and tests on: the protocol's, thinned as the recipe says.
 
-    Of a class that is left out there are none.
+    ``further``: protocols that a paper brings along. Of a class that is left out there are no rows.
     """
-    parts = protocols.split(data.manifest, recipe.protocol, recipe.fold)
+    parts = protocols.split(data.manifest, recipe.protocol, recipe.fold, further)
     if recipe.leave_out:
         parts = {name: rows[data.labels()[rows] >= 0] for name, rows in parts.items()}
     parts = {name: thinned(rows, recipe, 1.0 if name == "test" else recipe.share) for name, rows in parts.items()}
