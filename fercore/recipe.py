@@ -1,9 +1,8 @@
 """Recipe: the one frozen, validated set of parameters behind a training run.
 
-Everything that a result depends on, apart from data and code, is a field here.
-A paper's module fills it per preset and data set (``lan.recipe("quick",
-"ferplus")``); a record stores it; two runs with equal recipes, data and code
-are the same run.
+Everything that a result depends on, apart from data and code, is a field here. A paper's module fills it per preset and
+data set (``lan.recipe("quick", "ferplus")``); a record stores it; two runs with equal recipes, data and code are the
+same run.
 """
 
 from __future__ import annotations
@@ -38,6 +37,9 @@ class Recipe(BaseModel):
     protocol: str
     fold: Count = 0
     seed: Count = 0
+    setting: Literal["published", "ours"] = Field(
+        default="ours", description="whether every parameter that the paper prints has its printed value"
+    )
 
     images: Count = Field(default=0, description="at most so many images a split, drawn by the seed; 0 for all")
     share: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -58,7 +60,7 @@ class Recipe(BaseModel):
     stem: Literal["imagenet", "small"] = "imagenet"
     last_stride: Literal[1, 2] = 2
 
-    # Optimisation: linear warm-up, cosine decay; SGD has Nesterov momentum, AdamW its own.
+    # Optimisation: linear warm-up, then a schedule; SGD has Nesterov momentum, AdamW its own.
     optimiser: Literal["sgd", "adamw"] = "sgd"
     epochs: Positive = 1
     batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="batch norm needs two")
@@ -66,7 +68,10 @@ class Recipe(BaseModel):
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup: Fraction = Field(default=0.1, description="share of the steps over which the rate rises")
-    final_rate: Fraction = Field(default=0.0, description="share of the learning rate that is left at the end")
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    final_rate: Fraction = Field(default=0.0, description="share of the rate that the cosine leaves at the end")
+    decay: Fraction = Field(default=0.1, description="what the rate is multiplied by at a step of the schedule")
+    decay_epochs: Positive = Field(default=30, description="epochs between two steps of the schedule")
     targets: Literal["labels", "votes"] = Field(
         default="labels", description="what cross-entropy compares with: the class, or the raters' shares of votes"
     )

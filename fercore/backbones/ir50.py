@@ -6,6 +6,7 @@ published checkpoints (``input_layer.0``, ``body.0.res_layer.1`` ...), so that t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -76,13 +77,9 @@ class IR50(nn.Module):
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Names of files in which each stage is a module of its own (``body1.0`` to ``body3.13``), as ours."""
-        first = [sum(count for _, count in STAGES[:k]) for k in range(len(STAGES))]
-        found = {}
-        for name, value in tensors.items():
-            before, place, after = name.partition("body")
-            stage, dot, rest = after.partition(".")
-            if place and dot and stage.isdigit() and 1 <= int(stage) <= len(STAGES):
-                number, _, tail = rest.partition(".")
-                name = f"{before}body.{first[int(stage) - 1] + int(number)}.{tail}" if number.isdigit() else name
-            found[name] = value
-        return found
+
+        def ours(place: re.Match[str]) -> str:
+            before = sum(count for _, count in STAGES[: int(place[1]) - 1])
+            return f"body.{before + int(place[2])}."
+
+        return {re.sub(r"body([1-3])\.(\d+)\.", ours, name, count=1): value for name, value in tensors.items()}

@@ -6,6 +6,8 @@ the head for landmarks is that of a published detector, whose names of modules a
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import Tensor, nn
 
 from fercore.errors import ParameterError
@@ -54,15 +56,10 @@ class _DepthWise(nn.Module):
         return x + out if self.residual else out
 
 
-class _Residual(nn.Module):
-    """``number`` residual bottlenecks in a row."""
-
-    def __init__(self, channels: int, number: int, inner: int) -> None:
-        super().__init__()
-        self.model = nn.Sequential(*[_DepthWise(channels, channels, inner, residual=True) for _ in range(number)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
+def _residual(channels: int, number: int, inner: int) -> nn.Sequential:
+    """``number`` residual bottlenecks in a row, as one module ``model``, which is what the checkpoint calls them."""
+    blocks = [_DepthWise(channels, channels, inner, residual=True) for _ in range(number)]
+    return nn.Sequential(OrderedDict(model=nn.Sequential(*blocks)))
 
 
 class _Points(nn.Module):
@@ -97,11 +94,11 @@ class MobileFaceNet(nn.Module):
         self.conv1 = _Block(3, 64, 3, 2)
         self.conv2_dw = _Block(64, 64, 3, 1, 64)
         self.conv_23 = _DepthWise(64, 64, 128, 2)
-        self.conv_3 = _Residual(64, 4, 128)
+        self.conv_3 = _residual(64, 4, 128)
         self.conv_34 = _DepthWise(64, 128, 256, 2)
-        self.conv_4 = _Residual(128, 6, 256)
+        self.conv_4 = _residual(128, 6, 256)
         self.conv_45 = _DepthWise(128, 128, 512, 2)
-        self.conv_5 = _Residual(128, 2, 256)
+        self.conv_5 = _residual(128, 2, 256)
         self.conv_6_sep = _Block(128, 512)
         self.output_layer = _Points(512, 2 * LANDMARKS, side // 16)
 

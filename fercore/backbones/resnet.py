@@ -1,8 +1,7 @@
 """ResNet-18, at the published size and reduced for small images.
 
-Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
-The blocks are torchvision's and so are the names of the weights (``conv1``,
-``bn1``, ``layer1`` to ``layer4``), so that published checkpoints load.
+Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. The blocks are torchvision's and so are
+the names of the weights (``conv1``, ``bn1``, ``layer1`` to ``layer4``), so that published checkpoints load.
 """
 
 from __future__ import annotations
@@ -15,14 +14,15 @@ from torchvision.models.resnet import BasicBlock
 
 
 class ResNet18(nn.Module):
-    """The trunk of ResNet-18 without pooling and classifier.
+    """The trunk of ResNet-18 without pooling and classifier, freshly initialised (He et al., 2015).
 
-    images (B, 3, S, S) -> feature map (B, 8 * width, H, W), Conv5_x of the
-    paper. Published form: ``width=64``, ``stem="imagenet"``, ``last_stride=2``;
-    S = 224 gives (B, 512, 7, 7). For images of 32 to 64 pixels ``stem="small"``
-    replaces the 7x7 convolution and the pooling, together a factor of 4, by one
-    3x3 convolution of stride 2, and ``last_stride=1`` keeps the last stage's
-    grid: S = 48 gives 6 x 6.
+    images (B, 3, S, S) -> feature map (B, 8 * width, H, W), Conv5_x of the paper. Published form: ``width=64``,
+    ``stem="imagenet"``, ``last_stride=2``; S = 224 gives (B, 512, 7, 7). For images of 32 to 64 pixels ``stem="small"``
+    replaces the 7x7 convolution and the pooling, together a factor of 4, by one 3x3 convolution of stride 2, and
+    ``last_stride=1`` keeps the last stage's grid: S = 48 gives 6 x 6.
+
+    >>> ResNet18()(torch.zeros(1, 3, 224, 224)).shape
+    torch.Size([1, 512, 7, 7])
     """
 
     def __init__(
@@ -78,14 +78,3 @@ def _stage(inside: int, outside: int, stride: int) -> nn.Sequential:
     if stride != 1 or inside != outside:
         shortcut = nn.Sequential(Projection(inside, outside, stride), nn.BatchNorm2d(outside))
     return nn.Sequential(BasicBlock(inside, outside, stride, shortcut), BasicBlock(outside, outside))
-
-
-def resnet18(
-    width: int = 64, stem: Literal["imagenet", "small"] = "imagenet", last_stride: Literal[1, 2] = 2
-) -> ResNet18:
-    """The trunk of ResNet-18, freshly initialised (He et al., 2015); see :class:`ResNet18`.
-
-    >>> resnet18()(torch.zeros(1, 3, 224, 224)).shape
-    torch.Size([1, 512, 7, 7])
-    """
-    return ResNet18(width, stem, last_stride)

@@ -5,7 +5,7 @@ Files are safetensors, or PyTorch's with tensors alone (``weights_only``): nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,7 +113,9 @@ def fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> tuple[dict
     def fitting(tensors: Mapping[str, Tensor]) -> list[str]:
         return [name for name, value in wanted.items() if name in tensors and tensors[name].shape == value.shape]
 
-    best = max(_prefixes(found), key=lambda prefix: (len(fitting(under(prefix))), -len(prefix)))
+    parts = [name.split(".") for name in found]
+    prefixes = {"".join(f"{part}." for part in name[:k]) for name in parts for k in range(min(len(name), 4))}
+    best = max(sorted(prefixes | {""}), key=lambda prefix: (len(fitting(under(prefix))), -len(prefix)))
     own = under(best)
     counted = [name for name in wanted if not name.endswith(COUNTERS)]
     matched = [name for name in fitting(own) if name in counted]
@@ -128,14 +130,6 @@ def fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> tuple[dict
         ),
     )
     return {name: own[name] for name in fitting(own)}, report
-
-
-def _prefixes(found: Mapping[str, Tensor]) -> Iterator[str]:
-    seen = {""}
-    for name in found:
-        parts = name.split(".")
-        seen.update(".".join(parts[:k]) + "." for k in range(1, min(len(parts), 4)))
-    return iter(sorted(seen))
 
 
 def load(module: nn.Module, path: Path, *, share: float = 1.0) -> Report:

@@ -134,8 +134,8 @@ def test_a_projection_is_a_convolution_with_a_stride(stride: int) -> None:
 
 ODD = """
 import torch
-from fercore.backbones.resnet import resnet18
-network = resnet18(8, "small", 1).to(memory_format=torch.channels_last)
+from fercore.backbones.resnet import ResNet18
+network = ResNet18(8, "small", 1).to(memory_format=torch.channels_last)
 for _ in range(12):
     network(torch.randn(21, 3, 32, 32)).sum().backward()
 print("done")

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fercore.backbones import weights
-from fercore.backbones.resnet import ResNet18, resnet18
+from fercore.backbones.resnet import ResNet18
 from fercore.backbones.weights import Convention, WeightsError
 from fercore.errors import FercoreError
 
@@ -32,7 +32,7 @@ def checkpoint(prefix: str = "", classes: int = 8631) -> dict[str, Tensor]:
 def test_published_forms_of_resnet18_load(tmp_path: Path, nest: str, prefix: str) -> None:
     tensors = checkpoint(prefix)
     torch.save({nest: tensors, "epoch": 3} if nest else tensors, tmp_path / "resnet18_msceleb.pth")
-    trunk = resnet18()
+    trunk = ResNet18()
     report = weights.load(trunk, tmp_path / "resnet18_msceleb.pth")
     own = trunk.state_dict()
     assert report.share == 1 and not report.missing and not report.reshaped
@@ -43,7 +43,7 @@ def test_published_forms_of_resnet18_load(tmp_path: Path, nest: str, prefix: str
 def test_our_own_files_load_whatever_stands_around_the_trunk(tmp_path: Path) -> None:
     torch.manual_seed(0)
     source, target = (
-        nn.ModuleDict({"backbone": resnet18(8, "small", 1), "classifier": nn.Linear(64, 7)}) for _ in "ab"
+        nn.ModuleDict({"backbone": ResNet18(8, "small", 1), "classifier": nn.Linear(64, 7)}) for _ in "ab"
     )
     save_file(source.state_dict(), tmp_path / "model.safetensors")
     report = weights.load(target["backbone"], tmp_path / "model.safetensors")
@@ -67,7 +67,7 @@ def test_how_pictures_must_look_is_read_from_the_file(tmp_path: Path) -> None:
 def test_a_file_without_counters_of_batches_is_whole(tmp_path: Path) -> None:
     old = {name: value for name, value in checkpoint().items() if not name.endswith(weights.COUNTERS)}
     torch.save(old, tmp_path / "old.pth")
-    assert weights.load(resnet18(), tmp_path / "old.pth").share == 1
+    assert weights.load(ResNet18(), tmp_path / "old.pth").share == 1
 
 
 class Danger:
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(content, tmp_path / "bad.pth")
-    trunk = resnet18()
+    trunk = ResNet18()
     before = {name: value.clone() for name, value in trunk.state_dict().items()}
     with pytest.raises(WeightsError, match=said):
         weights.load(trunk, tmp_path / "bad.pth")
@@ -114,7 +114,7 @@ def test_a_plain_pickle_is_never_executed(tmp_path: Path, monkeypatch: pytest.Mo
 def test_another_width_is_named(tmp_path: Path) -> None:
     torch.save(checkpoint(), tmp_path / "wide.pth")
     with pytest.raises(WeightsError, match=r"conv1.weight: \(64, 3, 7, 7\) in the file, \(24, 3, 3, 3\) here"):
-        weights.load(resnet18(24, "small", 1), tmp_path / "wide.pth")
+        weights.load(ResNet18(24, "small", 1), tmp_path / "wide.pth")
 
 
 @pytest.mark.parametrize("name", ["none.pth", "broken.safetensors", "broken.pth"])
@@ -122,7 +122,7 @@ def test_files_that_are_missing_or_broken(tmp_path: Path, name: str) -> None:
     if name.startswith("broken"):
         (tmp_path / name).write_bytes(b"\x08" * 100)
     with pytest.raises(FercoreError, match=name):
-        weights.load(resnet18(), tmp_path / name)
+        weights.load(ResNet18(), tmp_path / name)
 
 
 def test_images_go_from_one_convention_to_another_and_back() -> None:
@@ -139,7 +139,7 @@ def test_images_go_from_one_convention_to_another_and_back() -> None:
 )
 def test_an_adapted_first_layer_gives_what_it_gave_before(theirs: Convention) -> None:
     torch.manual_seed(0)
-    trunk: ResNet18 = resnet18(8).eval()
+    trunk: ResNet18 = ResNet18(8).eval()
     trunk.bn1.running_mean.uniform_(-1, 1)
     values = torch.rand(2, 3, 32, 32)  # RGB, 0 to 1
 
