@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fercore.backbones.ir50 import IR50
-from fercore.backbones.resnet import ResNet18, resnet18
+from fercore.backbones.resnet import ResNet18
+from fercore.data.protocols import USUAL
 from fercore.errors import ParameterError
 from fercore.recipe import Count, Fraction, Recipe, build, check_preset, unknown
 
@@ -46,9 +47,8 @@ class ResNet18Classifier(nn.Module):
 class CrossEntropy(nn.Module):
     """Softmax cross-entropy, with label smoothing (0 for none): output, batch -> ``{"cross_entropy": ()}``.
 
-    Against ``batch["targets"]`` (B, classes), a distribution such as the shares
-    of the raters' votes (Barsoum et al., 2016), where the batch holds it;
-    against ``batch["labels"]`` (B,) otherwise.
+    Against ``batch["targets"]`` (B, classes), a distribution such as the shares of the raters' votes (Barsoum et al.,
+    2016), where the batch holds it; against ``batch["labels"]`` (B,) otherwise.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -83,6 +83,7 @@ def maps(network: ResNet18Classifier, images: Tensor) -> dict[str, Tensor]:
 class StagedRecipe(Recipe):
     """A run in two stages: a plain classifier for ``backbone_epochs``, then the method from its weights."""
 
+    trunk: Literal["resnet18", "ir50"] = Field(default="resnet18", description="the image backbone")
     backbone_epochs: Count = 1
     backbone_learning_rate: Annotated[float, Field(gt=0)] = 0.1
     backbone_small_epochs: Count = 0
@@ -95,18 +96,6 @@ class BaselineRecipe(StagedRecipe):
     method: Literal["resnet18"] = "resnet18"
 
 
-PROTOCOLS = {
-    "kdef-twin": "lan-kdef-10fold",
-    "kdef": "lan-kdef-10fold",
-    "bu3dfe": "phanet-bu3dfe-9pan",
-    "multipie": "pata-multipie-s1",
-    "ferplus": "ferplus-official",
-    "bu3dfe-twin": "phanet-bu3dfe-9pan",
-    "multipie-twin": "pata-multipie-s1",
-    **dict.fromkeys(("rafdb", "affectnet", "sfew"), "official"),
-    **dict.fromkeys(("rafdb-twin", "ferplus-twin", "affectnet-twin", "sfew-twin"), "official"),
-}
-"""The usual split of each data set."""
 SIZES = {
     "smoke": {
         "images": 512, "image_size": 32, "width": 8, "stem": "small", "last_stride": 1,
@@ -137,12 +126,7 @@ _CHANGES = {
         "backbone_small_epochs": 18, "backbone_final_rate": 0.4, "learning_rate": 0.04, "epochs": 6,
         "rotation": 6.0, "zoom": 0.1, "shift": 0.05, "contrast": 0.2, "erase": 0.0,
     },
-    # Ten votes an image say more than the most frequent one; from no pre-training, so a longer first stage.
-    ("paper", "ferplus"): {
-        "targets": "votes", "mirror": True, "average": 0.999, "backbone_epochs": 16, "backbone_small_epochs": 12,
-        "epochs": 8, "rotation": 10.0, "zoom": 0.12, "shift": 0.06, "contrast": 0.2, "erase": 0.1,
-    },
-    **{("quick", name): _TWIN for name in PROTOCOLS if name.endswith("-twin")},
+    **{("quick", name): _TWIN for name in USUAL if name.endswith("-twin")},
     # More images than the others have: two to four times, so fewer passes over them.
     ("quick", "bu3dfe-twin"): _TWIN | {"backbone_epochs": 6, "epochs": 2},
     ("quick", "ferplus-twin"): _TWIN | {"backbone_epochs": 9, "epochs": 3},
@@ -151,16 +135,36 @@ _CHANGES = {
     ("paper", "affectnet-twin"): {"oversample": True},
     ("paper", "affectnet"): {"oversample": True},
 }  # fmt: skip
+_OURS = {
+    # Ten votes an image say more than the most frequent one; from no pre-training, so a longer first stage.
+    "ferplus": {
+        "targets": "votes", "mirror": True, "average": 0.999, "backbone_epochs": 16, "backbone_small_epochs": 12,
+        "epochs": 8, "rotation": 10.0, "zoom": 0.12, "shift": 0.06, "contrast": 0.2, "erase": 0.1,
+    },
+}  # fmt: skip
+"""At ``paper``, what ``setting="ours"`` has otherwise than the published one."""
 
 
 def settings(preset: str, dataset: str, changes: Mapping[str, object]) -> dict[str, Any]:
-    """What all staged recipes share at a preset on a data set; names of data sets are checked, ``changes`` too."""
+    """What all staged recipes share at a preset on a data set; names of data sets are checked, ``changes`` too.
+
+    ``paper`` has the published setting unless ``setting`` says ours; the other presets are ours. Where it starts from
+    weights that know faces, no first stage changes them.
+    """
     check_preset(preset)
     for name in filter(None, (dataset, changes.get("pretraining"), changes.get("also_on"))):
-        if name not in PROTOCOLS:
-            raise ParameterError(unknown("data set to train on", str(name), PROTOCOLS))
-    values = {"preset": preset, "dataset": dataset, "protocol": PROTOCOLS[dataset]}
-    return values | SIZES[preset] | _CHANGES.get((preset, dataset), {})
+        if name not in USUAL:
+            raise ParameterError(unknown("data set to train on", str(name), USUAL))
+    setting = changes.get("setting", "published" if preset == "paper" else "ours")
+    if setting == "published" and preset != "paper":
+        raise ParameterError(f"preset {preset} is smaller than what was published.", do="take preset paper")
+    values = {"preset": preset, "dataset": dataset, "protocol": USUAL[dataset], "setting": setting}
+    values |= SIZES[preset] | _CHANGES.get((preset, dataset), {})
+    if preset == "paper" and setting == "ours":
+        values |= _OURS.get(dataset, {})
+    if preset == "paper" and changes.get("start"):
+        values |= {"backbone_epochs": 0}
+    return values
 
 
 def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object) -> BaselineRecipe:
@@ -168,40 +172,42 @@ def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object)
     return build(BaselineRecipe, {"paper": "baselines", **settings(preset, dataset, changes), **changes})
 
 
-def first_stage(recipe: StagedRecipe, **own: object) -> Any:
-    """The run whose weights the methods start from: plain ResNet-18, ``backbone_epochs`` long.
+def first_stage(recipe: StagedRecipe, method: str = "resnet18") -> dict[str, Any]:
+    """The run whose weights the methods start from, ``backbone``: the plain trunk, ``backbone_epochs`` long.
 
-    Fields that it does not depend on, and the paper's ``own``, are set to their
-    defaults, so that all runs which share it find the same one. With
-    ``pretraining`` it sees that data set, all of it.
+    Fields that it does not depend on, all of a paper's own among them, are set to their defaults, so that all runs
+    which share it find the same one. With ``pretraining`` it sees that data set, all of it.
     """
+    if not recipe.backbone_epochs:
+        return {}
     fields = type(recipe).model_fields
-    same = ("pretraining", "also_on", "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate")
+    same = {"pretraining", "also_on", "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate"}
+    same |= fields.keys() - StagedRecipe.model_fields.keys()
     elsewhere: dict[str, object] = {}
     if recipe.pretraining:
-        protocol = PROTOCOLS[recipe.pretraining]
+        protocol = USUAL[recipe.pretraining]
         elsewhere = {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
     changes = {name: fields[name].default for name in same} | {
-        "method": "resnet18",
+        "method": method,
         "epochs": recipe.backbone_epochs,
         "learning_rate": recipe.backbone_learning_rate,
         "small_epochs": recipe.backbone_small_epochs,
         "final_rate": recipe.backbone_final_rate,
         "backbone_epochs": 0,
     }
-    return recipe.but(**(changes | elsewhere | own))
+    return {"backbone": recipe.but(**(changes | elsewhere))}
 
 
-def backbone_stage(recipe: BaselineRecipe) -> BaselineRecipe:
+def stages(recipe: BaselineRecipe) -> dict[str, BaselineRecipe]:
     """See :func:`first_stage`."""
     return first_stage(recipe)
 
 
-def trunk(recipe: Recipe) -> ResNet18 | IR50:
-    """The trunk that a recipe describes: a ResNet-18, where its ``trunk`` does not say otherwise."""
-    if getattr(recipe, "trunk", "resnet18") == "ir50":
+def trunk(recipe: Any) -> ResNet18 | IR50:
+    """The trunk that a recipe describes, freshly initialised."""
+    if recipe.trunk == "ir50":
         return IR50(recipe.width)
-    return resnet18(recipe.width, recipe.stem, recipe.last_stride)
+    return ResNet18(recipe.width, recipe.stem, recipe.last_stride)
 
 
 def model(recipe: Recipe, classes: int) -> ResNet18Classifier:
@@ -212,8 +218,3 @@ def model(recipe: Recipe, classes: int) -> ResNet18Classifier:
 def criterion(recipe: Recipe, network: nn.Module) -> CrossEntropy:
     """The loss that a recipe describes."""
     return CrossEntropy(recipe.label_smoothing)
-
-
-def refresh(*_: object) -> dict[str, float]:
-    """A baseline computes nothing from the whole training set."""
-    return {}

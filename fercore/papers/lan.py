@@ -1,18 +1,16 @@
 """LAN: local attention with a guidance map.
 
-Source: Cho and Lee, "Learning Local Attention With Guidance Map for Pose Robust
-Facial Expression Recognition", IEEE Access 10 (2022). No code was published;
-everything here is written from the text, in its order.
+Source: Cho and Lee, "Learning Local Attention With Guidance Map for Pose Robust Facial Expression Recognition", IEEE
+Access 10 (2022). No code was published; everything here is written from the text, in its order.
 
-Shapes: B images, C channels, H x W grid positions (7 x 7 x 512 in the paper),
-P = H * W positions, K clusters.
+Shapes: B images, C channels, H x W grid positions (7 x 7 x 512 in the paper), P = H * W positions, K clusters.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +33,6 @@ from fercore.papers.baselines import (
 )
 from fercore.papers.clustering import head, kmeans, lloyd_step, squared_distances
 from fercore.recipe import Count, Positive, build, unknown
-from fercore.training.train import TrainingSet
 
 # --- Section III-B: local attention module -------------------------------------------------------------
 
@@ -48,11 +45,11 @@ class Output(NamedTuple):
     feature_map: Tensor  # (B, C, H, W): F_o
     attentive_map: Tensor  # (B, C, H, W): F_a
     attention: Tensor  # (B, H, W) in (0, 1): F_m
-    attention_logits: Tensor  # (B, H, W): F_m before the sigmoid
+    raw_attention: Tensor  # (B, H, W): F_m before the sigmoid
 
 
 class LocalAttention(nn.Module):
-    """Four 3x3 convolutions and a sigmoid: F_o (B, C, H, W) -> logits of F_m (B, H, W).
+    """Four 3x3 convolutions: F_o (B, C, H, W) -> F_m before its sigmoid (B, H, W).
 
     # Paper unclear: neither the widths between the four convolutions nor what
     # stands between them is given. Halved each time, with batch norm and ReLU.
@@ -109,12 +106,12 @@ class LAN(nn.Module):
 
     def forward(self, images: Tensor) -> Output:
         feature_map = self.backbone(images)  # F_o (B, C, H, W)
-        attention_logits = self.attention(feature_map)  # (B, H, W)
-        attention = attention_logits.sigmoid()  # F_m
+        raw_attention = self.attention(feature_map)  # (B, H, W)
+        attention = raw_attention.sigmoid()  # F_m
         attentive_map = attend(feature_map, attention)  # F_a
         features = fuse(feature_map, attentive_map, self.fusion)  # f
         logits = self.classifier(features)
-        return Output(logits, features, feature_map, attentive_map, attention, attention_logits)
+        return Output(logits, features, feature_map, attentive_map, attention, raw_attention)
 
 
 # --- Section III-C: guidance map annotation ------------------------------------------------------------
@@ -130,13 +127,11 @@ SAMPLE = 256
 class GuidanceMap(nn.Module):
     """Per-position clusters of the training set, and the labels that they give to new features.
 
-    ``centres`` (P, K, C), ``counts`` (P, K) and ``fitted``, the labels of some
-    images when they were clustered, are buffers, so that they travel in the
-    checkpoint. ``source`` says where labels come from: the nearest
-    centre (``clusters``, the paper's), the share of the attentive centre in the
-    inverse squared distances (``weighted``), or one of two controls: labels by
-    chance, fixed for each image and as frequent as the clusters' (``random``),
-    or whether the face is turned by more than 30 degrees (``yaw``).
+    ``centres`` (P, K, C), ``counts`` (P, K) and ``fitted``, the labels of some images when they were clustered, are
+    buffers, so that they travel in the checkpoint. ``source`` says where labels come from: the nearest centre
+    (``clusters``, the paper's), the share of the attentive centre in the inverse squared distances (``weighted``), or
+    one of two controls: labels by chance, fixed for each image and as frequent as the clusters' (``random``), or
+    whether the face is turned by more than 30 degrees (``yaw``).
 
     # Paper unclear: labels are called 1 where the nearest centre is the
     # attentive one, which we follow; ``weighted`` is the softer reading.
@@ -206,15 +201,13 @@ class GuidanceMap(nn.Module):
     ) -> None:
         """LAN Eq. (3): k-means at every position over the training set, in bounded memory.
 
-        ``mu_p^k = 1 / |pi_p^k| * sum of f_p in pi_p^k``. ``stream()`` starts a
-        pass over the feature maps of the training set, (B, C, H, W) at a time,
-        in an order that is not sorted by class or person.
+        ``mu_p^k = 1 / |pi_p^k| * sum of f_p in pi_p^k``. ``stream()`` starts a pass over the feature maps of the
+        training set, (B, C, H, W) at a time, in an order that is not sorted by class or person.
 
-        The first ``sample`` maps are clustered in memory (k-means++, eight
-        starts a position, Lloyd to convergence); then ``passes`` exact Lloyd
-        steps run over the whole stream, of which only sums and counts are kept.
-        Peak memory is that of the sample, whatever the number of images. A
-        stream that fits in the sample is clustered exactly and needs no pass.
+        The first ``sample`` maps are clustered in memory (k-means++, eight starts a position, Lloyd to convergence);
+        then ``passes`` exact Lloyd steps run over the whole stream, of which only sums and counts are kept. Peak memory
+        is that of the sample, whatever the number of images. A stream that fits in the sample is clustered exactly and
+        needs no pass.
 
         # Paper unclear: when features are clustered, and how often again. Here
         # it is after the backbone's own fine-tuning, then as the recipe says.
@@ -242,22 +235,20 @@ def _of(batch: Mapping[str, Tensor] | None, name: str) -> Tensor:
 # --- Section III-D: loss -------------------------------------------------------------------------------
 
 
-def map_loss(attention_logits: Tensor, guidance: Tensor) -> Tensor:
+def map_loss(raw_attention: Tensor, guidance: Tensor) -> Tensor:
     """LAN Eq. (6): ``L_map = BCE(F_m, guidance)``, the mean over images and positions.
 
-    attention_logits, guidance (B, H, W); the sigmoid is inside, for numerical
-    stability.
+    raw_attention, guidance (B, H, W); the sigmoid is inside, for numerical stability.
     """
-    return F.binary_cross_entropy_with_logits(attention_logits, guidance)
+    return F.binary_cross_entropy_with_logits(raw_attention, guidance)
 
 
 class LANLoss(nn.Module):
     """LAN Eq. (5): ``L = L_CE + alpha * L_map``; alpha = 0.5 in the paper.
 
-    output, batch -> ``{"cross_entropy": (), "map": ()}``, the latter already
-    weighted. The guidance labels are those of the current features under the
-    stored centres, as the paper's Section III-C describes; no gradient flows
-    through them.
+    output, batch -> ``{"cross_entropy": (), "map": ()}``, the latter already weighted. The guidance labels are those of
+    the current features under the stored centres, as the paper's Section III-C describes; no gradient flows through
+    them.
     """
 
     def __init__(self, guidance: GuidanceMap, alpha: float = 0.5, label_smoothing: float = 0.0) -> None:
@@ -269,7 +260,7 @@ class LANLoss(nn.Module):
     def forward(self, output: Output, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         terms = self.cross_entropy(output, batch)
         labels = self.guidance(output.feature_map.detach(), batch)
-        return terms | {"map": self.alpha * map_loss(output.attention_logits, labels)}
+        return terms | {"map": self.alpha * map_loss(output.raw_attention, labels)}
 
 
 # --- Section IV: recipes -------------------------------------------------------------------------------
@@ -278,9 +269,8 @@ class LANLoss(nn.Module):
 class LANRecipe(StagedRecipe):
     """A LAN run, or its baseline: the same two stages, the second without attention.
 
-    Stage one trains the plain ResNet-18 for ``backbone_epochs``. From its
-    weights, and for the same ``epochs``, the baseline goes on as it is and LAN
-    goes on with attention, so that the two differ in nothing else.
+    Stage one trains the plain ResNet-18 for ``backbone_epochs``. From its weights, and for the same ``epochs``, the
+    baseline goes on as it is and LAN goes on with attention, so that the two differ in nothing else.
     """
 
     method: Literal["resnet18", "lan"] = "lan"
@@ -294,24 +284,20 @@ class LANRecipe(StagedRecipe):
     refresh: Count = Field(default=0, description="cluster again every so many epochs; 0 for never")
 
 
-_OWN = ("alpha", "fusion", "guidance", "attentive", "clusters", "cluster_sample", "cluster_passes", "refresh")
-_SMOKE = {"cluster_sample": 256}
-
-
 def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object) -> LANRecipe:
     """The parameters of one LAN run. Any field can be changed by name.
 
-    ``paper`` is the published setting: ResNet-18 at 224 x 224, SGD, rate 0.1,
-    batches of 64, alpha 0.5. ``quick`` reduces width and image size for two
-    cores; its rates and averaging are ours.
+    ``paper`` is the published setting: ResNet-18 at 224 x 224, SGD, rate 0.1, batches of 64, alpha 0.5. ``quick``
+    reduces width and image size for two cores; its rates and averaging are ours.
     """
-    values = {"paper": "lan", **settings(preset, dataset, changes)} | (_SMOKE if preset == "smoke" else {})
+    values = {"paper": "lan", **settings(preset, dataset, changes)}
+    values |= {"cluster_sample": 256} if preset == "smoke" else {}
     return build(LANRecipe, values | changes)
 
 
-def backbone_stage(recipe: LANRecipe) -> LANRecipe:
+def stages(recipe: LANRecipe) -> dict[str, LANRecipe]:
     """The run whose weights both methods start from; see :func:`fercore.papers.baselines.first_stage`."""
-    return first_stage(recipe, **{name: LANRecipe.model_fields[name].default for name in _OWN})
+    return first_stage(recipe)
 
 
 def model(recipe: LANRecipe, classes: int) -> ResNet18Classifier | LAN:
@@ -333,13 +319,12 @@ def criterion(recipe: LANRecipe, network: nn.Module) -> CrossEntropy | LANLoss:
     return LANLoss(guidance, recipe.alpha, recipe.label_smoothing)
 
 
-def refresh(
-    recipe: LANRecipe, epoch: int, network: nn.Module, loss: nn.Module, training: TrainingSet
-) -> dict[str, float]:
+def refresh(recipe: LANRecipe, epoch: int, network: nn.Module, loss: nn.Module, training: Any) -> dict[str, float]:
     """Fit the guidance map before the first epoch, and again every ``refresh`` epochs; how far labels agree.
 
     Clustered is what training sees: augmented images, and batch norm by the statistics of a batch. Centres of clean
-    images would be those of other features than the labels are taken from.
+    images would be those of other features than the labels are taken from. ``training``: the whole training set, a
+    :class:`fercore.training.batches.TrainingSet`.
     """
     if recipe.method != "lan" or recipe.guidance == "yaw":
         return {}
@@ -359,12 +344,13 @@ def refresh(
 
 
 @torch.no_grad()
-def agreement(guidance: GuidanceMap, backbone: nn.Module, training: TrainingSet, fitted: bool) -> dict[str, float]:
+def agreement(guidance: GuidanceMap, backbone: nn.Module, training: Any, fitted: bool) -> dict[str, float]:
     """Cohen's kappa of guidance labels on the same training images, over all positions.
 
     ``guidance_modes``: batch norm by the batch, as in training, against running statistics; ``guidance_augmented``: as
     training sees the image against the image as it is, by running statistics both; ``guidance_kept``: now against when
-    the features were clustered.
+    the features were clustered; ``guidance_turned``: against whether the face is turned, where the data know it, which
+    is what the clusters are hoped to find.
     """
     rows, backbone = training.sample(SAMPLE), copy.deepcopy(backbone)
 
@@ -377,6 +363,10 @@ def agreement(guidance: GuidanceMap, backbone: nn.Module, training: TrainingSet,
         guidance.fitted[: len(clean)] = torch.from_numpy(clean).to(guidance.fitted)
     before = guidance.fitted[: len(clean)].cpu().numpy()
     pairs = {"modes": (labels(training.augmented(rows), train=True), altered), "augmented": (altered, clean)}
+    yaw = [batch["yaw"] for batch in training.clean(rows) if "yaw" in batch]
+    if yaw:
+        turned = torch.cat(yaw).abs().cpu().numpy() > TURNED
+        pairs["turned"] = (clean, turned.repeat(len(guidance.counts)))
     return {f"guidance_{name}": kappa(*pair) for name, pair in (pairs | {"kept": (clean, before)}).items()}
 
 

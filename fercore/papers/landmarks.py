@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from fercore.backbones.mobilefacenet import LANDMARKS, MobileFaceNet
 from fercore.backbones.weights import OURS, Convention, convert
+from fercore.data.labels import Truth
 from fercore.data.prepared import Prepared
 from fercore.recipe import Recipe, build, check_preset
-from fercore.training.landmarks import judge as judge
-from fercore.training.landmarks import test as test
 
 # --- model and loss ------------------------------------------------------------------------------------
 
@@ -67,9 +68,10 @@ class LandmarkRecipe(Recipe):
     """One pre-training run; a single stage."""
 
     method: Literal["mobilefacenet"] = "mobilefacenet"
-    backbone_epochs: Literal[0] = 0
 
 
+START = "landmarks"
+"""The name by which other runs start from these weights."""
 _PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"images": 128, "image_size": 32, "epochs": 1, "batch_size": 32},
     "quick": {"image_size": 48, "epochs": 20, "batch_size": 64, "average": 0.998},
@@ -91,14 +93,9 @@ def pretraining_of(run: Recipe) -> LandmarkRecipe:
     return recipe(run.preset, image_size=run.image_size, standardise=run.standardise)
 
 
-def view(data: Prepared) -> Prepared:
-    """The data as this training sees them."""
-    return data.of_landmarks()
-
-
-def backbone_stage(recipe: LandmarkRecipe) -> LandmarkRecipe:
-    """There is no stage before this one."""
-    return recipe
+def truth(recipe: LandmarkRecipe, data: Prepared) -> dict[str, Truth]:
+    """Where the landmarks are on each image; augmentation moves them with it."""
+    return {"points": Truth(data.landmarks())}
 
 
 def model(recipe: LandmarkRecipe, classes: int) -> LandmarkNetwork:
@@ -111,6 +108,68 @@ def criterion(recipe: LandmarkRecipe, network: nn.Module) -> LandmarkLoss:
     return LandmarkLoss()
 
 
-def refresh(*_: object) -> dict[str, float]:
-    """Nothing is computed from the whole training set."""
-    return {}
+# --- the test: where are the landmarks? ----------------------------------------------------------------
+
+NEAR = 0.05
+"""A landmark counts as found within this share of the face's size."""
+SHOWN = 40
+"""Test images whose found landmarks a record keeps."""
+
+
+def distances(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Of each landmark the distance to its true place, as a share of the face's size: two (N, P, 2) -> (N, P).
+
+    The size is ``sqrt(width * height)`` of the box round the true landmarks, which, unlike the distance of the eyes,
+    does not shrink to nothing when the head turns.
+    """
+    size = np.sqrt(np.prod(true.max(1) - true.min(1), axis=1))  # (N,)
+    return np.linalg.norm(found - true, axis=2) / size[:, None]
+
+
+@torch.no_grad()
+def find(network: nn.Module, batches: Any) -> np.ndarray:
+    """Landmarks on the images of a split, in its order: (N, 68, 2) float32, shares of the side."""
+    network.eval()
+    return torch.cat([network(batch["images"])[0].float().cpu() for batch in batches]).numpy()
+
+
+def judge(recipe: Recipe, network: nn.Module, batches: Any) -> float:
+    """Share of the landmarks of a split that are found within :data:`NEAR`."""
+    true = batches.truth["points"][batches.rows].numpy()
+    return float((distances(find(network, batches), true) < NEAR).mean())
+
+
+def test(
+    recipe: Recipe, network: nn.Module, data: Prepared, rows: np.ndarray, batches: Any
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Landmarks on people whom nobody has seen: metrics of ``test``, and arrays.
+
+    ``accuracy``: share of landmarks within :data:`NEAR`; ``normalised_mean_error``: the mean of :func:`distances`,
+    ``..._visible`` of those landmarks that the head itself does not hide. Arrays, each (N,): the share ``near``,
+    ``error`` and ``error_visible`` of each image, its ``yaw``, who is on it, ``people``, and ``samples``; and of the
+    first images, whose rows in the manifest are ``shown_rows``, what was ``found`` (n, 68, 2).
+    """
+    found = find(network, batches)
+    error = distances(found, data.landmarks()[rows])
+    manifest = data.manifest.iloc[rows]
+    visible = np.stack(manifest["visible"].to_numpy()).astype(bool)
+    of_visible = np.where(visible, error, 0.0).sum(1) / np.maximum(visible.sum(1), 1)
+    people = manifest["subject"].to_numpy().astype(str)
+    metrics = {
+        "images": len(rows),
+        "people": len(np.unique(people)),
+        "accuracy": float((error < NEAR).mean(1).mean()),
+        "normalised_mean_error": float(error.mean()),
+        "normalised_mean_error_visible": float(error[visible].mean()),
+    }
+    arrays = {
+        "near": (error < NEAR).mean(1).astype(np.float32),
+        "error": error.mean(1).astype(np.float32),
+        "error_visible": of_visible.astype(np.float32),
+        "yaw": manifest["yaw"].to_numpy(np.float32),
+        "people": people,
+        "samples": manifest["sample"].to_numpy().astype(str),
+        "shown_rows": rows[:SHOWN],
+        "found": found[:SHOWN].astype(np.float16),
+    }
+    return {"test": metrics}, arrays

@@ -16,12 +16,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fercore.backbones.cost import Cost, cost
 from fercore.backbones.ir50 import IR50
 from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.backbones.resnet import ResNet18
 from fercore.data.labels import EXPRESSIONS
 from fercore.errors import ParameterError
-from fercore.evaluate import Cost, cost
 from fercore.papers import baselines
 from fercore.papers.baselines import CrossEntropy, ResNet18Classifier, StagedRecipe, class_activation, first_stage
 from fercore.papers.landmarks import as_detected
@@ -108,7 +108,7 @@ class CrossAttention(nn.Module):
 
 
 def cross_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """PCDA Eq. (4): ``Softmax(Q_lm K_fusion^T / sqrt(d)) V_fusion``; each (B, heads, T, d) -> (B, heads, T, d)."""
+    """PCDA Eq. (4): ``A = Softmax(Q_lm K_fusion^T / sqrt(d)) V_fusion``; each (B, heads, T, d) -> (B, heads, T, d)."""
     return F.scaled_dot_product_attention(query, key, value)
 
 
@@ -134,9 +134,6 @@ class Block(nn.Module):
     def forward(self, fusion: Tensor, landmark: Tensor) -> Tensor:
         fusion = fusion + self.attention(self.norm_fusion(fusion), self.norm_landmark(landmark))
         return fusion + self.mlp(self.norm(fusion))
-
-
-# --- the network ---------------------------------------------------------------------------------------
 
 
 class Output(NamedTuple):
@@ -251,7 +248,7 @@ def sizes() -> dict[str, Cost]:
 
 
 def anchors(logits: Tensor, labels: Tensor) -> Tensor:
-    """PCDA Eq. (6): ``anchor_c = argmin over i in N_c of the entropy of sample i's prediction``.
+    """PCDA Eq. (6): ``anchor_c = argmin over i in N_c of -sum_k p_ik log p_ik``, the entropy of i's prediction.
 
     logits (B, classes), labels (B,) -> (B,): of each sample, the place in the batch of its class's anchor.
     """
@@ -262,7 +259,7 @@ def anchors(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def anchor_distance(features: Tensor, anchor: Tensor, labels: Tensor, *, detach: bool = False) -> Tensor:
-    """PCDA Eq. (7): ``sum over c of 1 / N_c * sum over i in N_c of Dist(f_i, f_anchor_c)``, the mean squared error.
+    """PCDA Eq. (7): ``L = sum over c of 1 / N_c * sum over i in N_c of Dist(f_i, f_anchor_c)``, the mean squared error.
 
     features (B, D), anchor (B,) places in the batch, labels (B,) -> (). An empty batch gives 0.
 
@@ -277,9 +274,10 @@ def anchor_distance(features: Tensor, anchor: Tensor, labels: Tensor, *, detach:
 def non_neutral_distance(
     features: Tensor, logits: Tensor, labels: Tensor, neutral: int, *, detach: bool = False
 ) -> Tensor:
-    """PCDA Eq. (8): Eq. (7) ``over the classes C' without the neutral one``.
+    """PCDA Eq. (8): ``L_non-neutral = sum over c in C' of 1 / N_c * sum over i in N_c of Dist(f_i, f_anchor_c)``.
 
-    features (B, D), logits (B, classes), labels (B,) -> (); a batch of neutral samples alone gives 0.
+    C' are the classes without the neutral one. features (B, D), logits (B, classes), labels (B,) -> (); a batch of
+    neutral samples alone gives 0.
     """
     chosen = labels != neutral
     features, logits, labels = features[chosen], logits[chosen], labels[chosen]
@@ -289,10 +287,10 @@ def non_neutral_distance(
 
 
 def neutral_distance(features: Tensor) -> Tensor:
-    """PCDA Eq. (9): ``1 / (N_n - 1)^2 * sum over i, j != i of Dist(f_i, f_j)`` over all pairs of neutral samples.
+    """PCDA Eq. (9): ``L_neutral = 1 / (N_n - 1)^2 * sum over i, j != i of Dist(f_i, f_j)``.
 
-    features (N_n, D) -> (); fewer than two samples give 0. The sum over pairs is ``2 N_n * sum |f_i - mean|^2 / D``,
-    linear in their number.
+    Over all pairs of neutral samples: features (N_n, D) -> (); fewer than two give 0. The sum over pairs is
+    ``2 N_n * sum |f_i - mean|^2 / D``, linear in their number.
     """
     count = len(features)
     if count < 2:
@@ -348,7 +346,7 @@ class PCDARecipe(StagedRecipe):
     """
 
     method: Literal["plain", "pcda"] = "pcda"
-    trunk: Literal["ir50", "resnet18"] = Field(default="ir50", description="the image backbone")
+    trunk: Literal["resnet18", "ir50"] = Field(default="ir50", description="the image backbone")
     landmark_weights: str = Field(default="landmarks", description="landmarks for our own, a file, or empty: random")
     frozen: bool = Field(default=True, description="whether the landmark backbone stays as it is")
     dot: bool = Field(default=True, description="dot-product attention, Eq. (1)")
@@ -363,10 +361,6 @@ class PCDARecipe(StagedRecipe):
     detach: bool = Field(default=False, description="whether anchors stand still")
 
 
-_OWN = (
-    *("landmark_weights", "frozen", "dot", "cross", "heat", "blocks", "dimensions", "heads", "drop"),
-    *("anchor_weight", "anchor", "detach"),
-)
 _PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"trunk": "resnet18", "dimensions": 24, "heads": 3, "blocks": 1, "drop": 0.1},
     "quick": {  # plain SGD hardly moves tokens that begin at random
@@ -374,13 +368,14 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "backbone_learning_rate": 2e-3, "learning_rate": 7e-4,
     },
     "paper": {
-        "image_size": 112, "epochs": 200, "batch_size": 144, "optimiser": "adamw", "learning_rate": 3.5e-5,
-        "weight_decay": 0.0, "erase": 0.5, **dict.fromkeys(("rotation", "shift", "zoom", "contrast"), 0.0),
+        "image_size": 112, "backbone_epochs": 0, "epochs": 200, "batch_size": 144, "optimiser": "adamw",
+        "learning_rate": 3.5e-5, "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant", "erase": 0.5,
+        **dict.fromkeys(("rotation", "shift", "zoom", "contrast"), 0.0),
     },
 }  # fmt: skip
-_UNTAUGHT = {
+_OURS = {
     "backbone_epochs": 20, "backbone_small_epochs": 14, "backbone_learning_rate": 1e-3, "epochs": 8,
-    "learning_rate": 2e-4, "weight_decay": 0.05, "average": 0.998,
+    "learning_rate": 2e-4, "weight_decay": 0.05, "warmup": 0.1, "schedule": "cosine", "average": 0.998,
     "rotation": 10.0, "shift": 0.06, "zoom": 0.12, "contrast": 0.2, "erase": 0.25,
 }  # fmt: skip
 """At ``paper``, for a trunk that has seen no face yet: it has to learn in the first stage, and from few images."""
@@ -389,24 +384,30 @@ _UNTAUGHT = {
 def recipe(preset: str = "smoke", dataset: str = "ferplus-twin", **changes: object) -> PCDARecipe:
     """The parameters of one PCDA run. Any field can be changed by name.
 
-    ``paper`` is the published setting: 112 x 112, Adam, rate 3.5e-5 (1e-6 on AffectNet), batches of 144. That is for a
-    trunk that knows faces (``start``); for one that does not, rates, lengths and augmentation are ours. ``quick`` has
-    the trunk of this book's other quick runs and 192 numbers a token, for two cores.
+    ``paper`` is the published setting: 112 x 112, Adam, rate 3.5e-5 (1e-6 on AffectNet), batches of 144, one stage.
+    That is for a trunk that knows faces (``start``); with ``setting="ours"`` a first stage teaches one that does not.
+    ``quick`` has the trunk of this book's other quick runs and 192 numbers a token, for two cores.
 
-    # Paper unclear: weight decay, and the share of erased images. Here there is none, and half.
+    # Paper unclear: weight decay, schedule, warm-up and the share of erased images. The published setting has none of
+    # the first three here (AdamW without decay is Adam), and half.
     """
     values = {"paper": "pcda", **baselines.settings(preset, dataset, changes), **_PRESETS[preset]}
     values |= {"landmark_weights": ""} if changes.get("method") == "plain" else {}  # it has no landmark backbone
     if preset == "paper":
         values |= {"learning_rate": 1e-6} if dataset.startswith("affectnet") else {}
-        values |= {} if changes.get("start") else _UNTAUGHT
+        values |= _OURS if values["setting"] == "ours" else {}
+        values |= {"backbone_epochs": 0} if changes.get("start") else {}
     return build(PCDARecipe, values | changes)
 
 
-def backbone_stage(recipe: PCDARecipe) -> PCDARecipe:
+def stages(recipe: PCDARecipe) -> dict[str, PCDARecipe]:
     """The run whose weights both methods start from; see :func:`fercore.papers.baselines.first_stage`."""
-    own = {name: PCDARecipe.model_fields[name].default for name in _OWN}
-    return first_stage(recipe, **own, method="plain")
+    return first_stage(recipe, method="plain")
+
+
+def starts(recipe: PCDARecipe) -> dict[str, str]:
+    """Weights from elsewhere: of the trunk, and of the landmark backbone, which a plain trunk has not."""
+    return {"backbone": recipe.start} | ({"landmark": recipe.landmark_weights} if recipe.method == "pcda" else {})
 
 
 def model(recipe: PCDARecipe, classes: int) -> ResNet18Classifier | PCDA:
@@ -426,11 +427,6 @@ def criterion(recipe: PCDARecipe, network: nn.Module) -> CrossEntropy | PCDALoss
     apart = recipe.anchor == "neutral-aware" and recipe.leave_out != "neutral"
     neutral, smooth = EXPRESSIONS.index("neutral") if apart else None, recipe.label_smoothing
     return PCDALoss(neutral, recipe.anchor_weight, detach=recipe.detach, label_smoothing=smooth)
-
-
-def refresh(*_: object) -> dict[str, float]:
-    """Nothing is computed from the whole training set."""
-    return {}
 
 
 def features(network: nn.Module, images: Tensor) -> Tensor:

@@ -1,22 +1,24 @@
 """What the papers print: every table, and the numbers in figures and prose, as tidy CSV; and what is claimed of them.
 
-``<paper>.csv`` holds the tables, a row a cell: paper, table (``T1``, ``T2``, ...),
-row, column, metric, value exactly as printed, unit, data set, protocol, the work
-that a value is cited from ("" for the paper's own) and notes. ``<paper>-figures.csv``
-holds what can be read of figures, prose and abstracts in the same form, with the
-place in the column ``figure``. A cell that cannot be read with certainty has no
-value, and its note says why. A plain backbone cites the work that its network is
-from, whoever ran it; what a split leaves to test on is counted where no paper says
-so (70 people, 56 to train on, hence 56/14). Names of rows, data sets and expressions are unified
-over the papers; numbers are not touched. A protocol begins with the images that
-are tested on, up to the first comma.
+``<paper>.csv`` holds the tables, one row per cell: paper, table (``T1``, ``T2``, ...), row, column, metric, value
+exactly as printed, unit, data set, protocol, the work that a value is cited from ("" for the paper's own) and notes.
+``<paper>-figures.csv`` holds what can be read of figures, prose and abstracts in the same form, with the place in the
+column ``figure``. A cell that cannot be read with certainty has no value, and its note says why. Names of rows, data
+sets and expressions are unified over the papers; numbers are not touched.
 
-``claims.csv`` and ``criteria.csv`` belong to :mod:`fercore.ledger.claims`, the other
-files to :mod:`fercore.studies.audit`.
+A protocol begins with the images that are tested on, up to the first comma; then comes how they were split off. What a
+split leaves to test on is counted where no paper says so (70 people, 56 to train on, hence 56/14). A number that is
+quoted has no more than the table's heads and caption say of its images: on what split the cited work measured it is not
+known, and not that of the paper that quotes it. A plain backbone cites the work that its network is from, whoever ran
+it.
+
+``claims.csv`` and ``criteria.csv`` belong to :mod:`fercore.ledger.claims`, the other files to
+:mod:`fercore.studies.audit`.
 """
 
 from __future__ import annotations
 
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -24,11 +26,14 @@ import pandas as pd
 
 from fercore.errors import ParameterError
 
-PAPERS = {"pata": "PATA", "phanet": "PhaNet", "lan": "LAN", "dmlnet": "DML-Net", "pcda": "PCDA"}
-"""The five papers and the names of their methods."""
-TABLES = {"pata": 5, "phanet": 9, "lan": 6, "dmlnet": 9, "pcda": 8}
-FIGURES = {"pata": 4, "phanet": 15, "lan": 7, "dmlnet": 15, "pcda": 8}
-"""How many tables and figures each paper has."""
+FOLDER = Path(__file__).parent
+ABOUT = {file.stem: tomllib.loads(file.read_text()) for file in sorted(FOLDER.with_name("papers").glob("*.toml"))}
+"""What the book says of each module of ``fercore.papers``, written or not: names, colours, ablations, runs."""
+PLACES = {paper: about["place"] for paper, about in ABOUT.items() if "place" in about}
+PAPERS = {paper: ABOUT[paper]["name"] for paper in sorted(PLACES, key=PLACES.get)}
+"""The papers in the book's order and the names of their methods; baselines and pre-training are none."""
+METHODS = {name: own for about in ABOUT.values() for name, own in about.get("methods", {}).items()}
+"""Every method by the name that recipes have for it: its name in tables and figures, its colour."""
 COLUMNS = (
     *("paper", "table", "row", "column", "metric", "value", "printed"),
     *("unit", "dataset", "protocol", "cited", "notes"),
@@ -38,15 +43,14 @@ COLUMNS = (
 @cache
 def read(name: str) -> pd.DataFrame:
     """One CSV of this folder, all columns text, nothing missing; copy it before you change it."""
-    return pd.read_csv(Path(__file__).parent / f"{name}.csv", dtype=str, keep_default_na=False)
+    return pd.read_csv(FOLDER / f"{name}.csv", dtype=str, keep_default_na=False)
 
 
 def load(paper: str | None = None, table: str | None = None) -> pd.DataFrame:
-    """The cells of all tables, of one paper's, or of one table; a row a cell.
+    """The cells of all tables, of one paper's, or of one table; one row per cell.
 
-    ``value`` is a float (NaN where a cell is text or can't be read), ``printed``
-    the text it was read from, so ``86.50`` keeps its zero. An unknown paper or
-    table is a :class:`~fercore.errors.ParameterError`.
+    ``value`` is a float (NaN where a cell is text or can't be read), ``printed`` the text it was read from, so that
+    ``86.50`` keeps its zero. An unknown paper or table is a :class:`~fercore.errors.ParameterError`.
     """
     return _chosen("{}", paper, "table", table)[list(COLUMNS)]
 
@@ -86,10 +90,7 @@ def cell(
     paper: str, place: str, row: str, column: str = "accuracy", dataset: str | None = None
 ) -> dict[str, str | float]:
     """The one cell behind :func:`value`, with its unit, protocol and source; no or several cells are an error."""
-    if paper not in PAPERS:
-        raise ParameterError(f"There is no paper '{paper}'.", do=f"take one of: {', '.join(PAPERS)}")
-    found = _by_place(paper).get((place, row, column), [])
-    found = [one for one in found if dataset in (None, one["dataset"])]
+    found = [one for one in _by_place(paper).get((place, row, column), []) if dataset in (None, one["dataset"])]
     if len(found) != 1:
         what = f"{paper} {place}, row '{row}', column '{column}'" + (f", {dataset}" if dataset else "")
         raise ParameterError(f"{len(found)} published values fit {what}; exactly one must.", do="see fercore/published")
@@ -103,3 +104,34 @@ def _by_place(paper: str) -> dict[tuple[str, str, str], list[dict[str, str | flo
         for one in cells.to_dict("records"):
             index.setdefault((one[kind], one["row"], one["column"]), []).append(one)
     return index
+
+
+def method(name: str) -> str:
+    """What tables and figures call a method of a recipe."""
+    return METHODS.get(name, {}).get("name", name)
+
+
+def ablations(paper: str) -> dict[str, dict[str, dict[str, object]]]:
+    """Ablation -> row -> what it changes; the row that changes nothing is the method as it is published."""
+    return ABOUT[paper].get("ablations", {})
+
+
+def of_ablation(paper: str, ablation: str) -> dict[str, float]:
+    """Row -> the value that the paper prints for it; an ablation that no table has is an error."""
+    place = ABOUT[paper].get("quoted", {}).get(ablation)
+    if place is None:
+        known = ", ".join(ABOUT[paper].get("quoted", {})) or "none"
+        raise ParameterError(f"{paper} prints no table of '{ablation}'.", do=f"take one of: {known}")
+    return {row: value(paper, place["table"], row, place["column"]) for row in ablations(paper)[ablation]}
+
+
+def accuracies(paper: str, dataset: str) -> dict[tuple[str, str], float]:
+    """(subset, method) -> what a paper prints for a data set, in per cent."""
+    about = ABOUT.get(paper, {})
+    rows = {name: own["row"] for name, own in about.get("methods", {}).items() if "row" in own}
+    return {
+        (subset, name): value(paper, place["table"], row, place["column"], place["dataset"])
+        for subset, place in about.get("printed", {}).get(dataset, {}).items()
+        for name, row in rows.items()
+        if (place["table"], row, place["column"]) in _by_place(paper)
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,6 @@ from fercore.errors import DataError, ParameterError
 from fercore.figures import faces as figures_faces
 from fercore.papers import arcface
 from fercore.papers.arcface import ArcFaceLoss, FaceNetwork, Output
-from fercore.training import verification
 
 
 def output(cosine: torch.Tensor, scale: float) -> Output:
@@ -36,6 +36,7 @@ def naive(cosine: torch.Tensor, labels: torch.Tensor, scale: float, margin: floa
     return total / len(labels)
 
 
+@pytest.mark.equation("ArcFace Eq. (3)")
 @pytest.mark.parametrize(("scale", "margin"), [(32.0, 0.3), (8.0, 0.5), (64.0, 0.0)])
 def test_loss_is_that_of_a_loop(scale: float, margin: float) -> None:
     torch.manual_seed(0)
@@ -47,6 +48,7 @@ def test_loss_is_that_of_a_loop(scale: float, margin: float) -> None:
     assert found == pytest.approx(naive(cosine, labels, scale, margin), rel=1e-4)
 
 
+@pytest.mark.equation("ArcFace Eq. (3)")
 def test_no_margin_is_cross_entropy_and_more_margin_costs_more() -> None:
     torch.manual_seed(0)
     cosine, labels = torch.rand(8, 5) - 0.5, torch.randint(5, (8,))
@@ -118,7 +120,7 @@ def test_people_of_the_test_are_strangers_and_those_of_the_validation_are_known(
 @given(st.integers(2, 12), st.integers(2, 6), st.integers(0, 5))
 def test_pairs_are_what_they_say(count: int, each: int, seed: int) -> None:
     subjects = np.repeat([f"p{k}" for k in range(count)], each)
-    drawn = verification.draw_pairs(subjects, 60, seed)
+    drawn = arcface.draw_pairs(subjects, 60, seed)
     assert drawn.same.sum() == 30 and (drawn.first != drawn.second).all()
     assert np.array_equal(subjects[drawn.first] == subjects[drawn.second], drawn.same)
 
@@ -126,15 +128,15 @@ def test_pairs_are_what_they_say(count: int, each: int, seed: int) -> None:
 def test_pairs_need_people_with_several_images() -> None:
     for subjects in (["a", "a"], ["a", "b"]):
         with pytest.raises(DataError, match="two people or more"):
-            verification.draw_pairs(np.array(subjects))
+            arcface.draw_pairs(np.array(subjects))
 
 
 def test_verification_at_its_limits() -> None:
     same = np.arange(2000) < 1000
     rng = np.random.default_rng(0)
-    right, area = verification.right_pairs(same + 0.1 * rng.random(2000), same)
+    right, area = arcface.right_pairs(same + 0.1 * rng.random(2000), same)
     assert right.all() and area == 1
-    right, area = verification.right_pairs(rng.random(2000), same)
+    right, area = arcface.right_pairs(rng.random(2000), same)
     assert abs(right.mean() - 0.5) < 0.06 and abs(area - 0.5) < 0.05, "chance"
 
 
@@ -142,7 +144,7 @@ def test_threshold_is_the_best_of_the_other_folds() -> None:
     rng = np.random.default_rng(1)
     same = np.arange(300) < 150
     similarity = rng.normal(same * 1.0, 1.0)
-    right, _ = verification.right_pairs(similarity, same, folds=3, seed=4)
+    right, _ = arcface.right_pairs(similarity, same, folds=3, seed=4)
     fold = np.random.default_rng(4).permutation(300) % 3
     for k in range(3):
         known = fold != k
@@ -154,6 +156,29 @@ def test_threshold_is_the_best_of_the_other_folds() -> None:
         agree = [edge for edge in edges if np.array_equal(similarity[fold == k] > edge, answers)]
         assert set(best) & set(agree), "the answers are those of a threshold that is best elsewhere"
         assert max(counts) > counts[0], "and such a one is better than calling all pairs the same"
+
+
+def test_a_network_that_knows_each_person_has_every_pair_right() -> None:
+    """Embeddings that are a person's own direction; the yaw of a pair is how far the two are turned apart."""
+    table = people(5, 4).assign(yaw=lambda t: 10.0 * (t.index % 4))
+    rows = np.arange(4, 20)
+    codes = torch.tensor(table["subject"].str[1:].astype(int).tolist())
+    embedding = F.one_hot(codes, 5).float() + 0.1 * torch.rand(20, 5, generator=torch.Generator().manual_seed(0))
+    network = torch.nn.Module()
+    network.forward = lambda images: output(3 * images, 1.0)
+    batches = [{"images": embedding[rows[:9]]}, {"images": embedding[rows[9:]]}]
+    metrics, arrays = arcface.test(arcface.recipe(), network, SimpleNamespace(manifest=table), rows, batches)
+    numbers = metrics["test"]
+    assert numbers["accuracy"] == numbers["area_under_roc"] == 1 and arrays["right"].all()
+    assert (numbers["images"], numbers["people"], numbers["pairs"]) == (16, 4, len(arrays["same"]))
+    drawn = arcface.draw_pairs(table["subject"].to_numpy()[rows].astype(str))
+    own = F.normalize(embedding[rows])
+    pair = (own[drawn.first[7]] @ own[drawn.second[7]]).item()
+    assert arrays["similarity"][7] == pytest.approx(pair, abs=1e-6), "of normalised embeddings"
+    yaw = table["yaw"].to_numpy()[rows]
+    assert arrays["yaw"].tolist() == np.abs(yaw[drawn.first] - yaw[drawn.second]).tolist()
+    assert arrays["people"].tolist() == table["subject"].to_numpy()[rows][drawn.first].tolist()
+    assert not network.training
 
 
 # --- figures -------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from sklearn.metrics.cluster import contingency_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
-from fercore.backbones.resnet import resnet18
+from fercore.backbones.resnet import ResNet18
 from fercore.errors import ParameterError
 from fercore.papers import lan
 from fercore.papers.baselines import CrossEntropy, class_activation
@@ -41,6 +41,7 @@ def sigmoid(value: float) -> float:
 # --- Eqs. (1) and (2): attention and fusion ---------------------------------------------------------------
 
 
+@pytest.mark.equation("LAN Eq. (1)")
 def test_eq1_attended_features_by_loop() -> None:
     feature_map, attention = maps(), torch.rand(B, H, W)
     attended = lan.attend(feature_map, attention)
@@ -48,12 +49,14 @@ def test_eq1_attended_features_by_loop() -> None:
         assert attended[b, c, h, w] == feature_map[b, c, h, w] * attention[b, h, w]
 
 
+@pytest.mark.equation("LAN Eq. (1)")
 def test_eq1_limits() -> None:
     feature_map = maps()
     assert torch.equal(lan.attend(feature_map, torch.ones(B, H, W)), feature_map)
     assert not lan.attend(feature_map, torch.zeros(B, H, W)).any()
 
 
+@pytest.mark.equation("LAN Eq. (2)")
 @pytest.mark.parametrize("fusion", ["add", "mean", "concat"])
 def test_eq2_fusion_by_loop(fusion: str) -> None:
     f_o, f_a = maps(seed=1), maps(seed=2)
@@ -69,6 +72,7 @@ def test_eq2_fusion_by_loop(fusion: str) -> None:
             assert fused[b, c].item() == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.equation("LAN Eq. (2)")
 def test_eq2_limits() -> None:
     feature_map = maps()
     pooled = feature_map.mean((2, 3))
@@ -109,6 +113,7 @@ def nearest(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, float]
     return distances.argmin(1), float(distances.min(1).sum())
 
 
+@pytest.mark.equation("LAN Eq. (3)")
 @pytest.mark.parametrize(
     ("options", "same"), [({"sample": 1024}, 1.0), ({"sample": 60, "passes": 12}, 0.98)], ids=["in memory", "streamed"]
 )
@@ -130,6 +135,7 @@ def test_eq3_clusters_are_those_of_scikit_learn(
         assert theirs[guidance.attentive()[position]] == np.bincount(oracle.labels_).argmin()
 
 
+@pytest.mark.equation("LAN Eq. (3)")
 def test_eq3_centres_are_the_means_of_their_members() -> None:
     feature_maps, centres = maps(20), torch.randn(H * W, 2, C)
     found, counts = lan.lloyd_step(feature_maps.split(7), centres)
@@ -167,6 +173,7 @@ def test_eq3_an_empty_stream_is_an_error() -> None:
         lan.GuidanceMap(H * W, C).fit(lambda: iter(()))
 
 
+@pytest.mark.equation("LAN Eq. (4)")
 @pytest.mark.parametrize(
     ("counts", "attentive"),
     [([3, 5], 0), ([5, 3], 1), ([4, 4], 1), ([5, 3, 4], 1), ([1, 9, 9], 0), ([4, 2, 2], 2)],
@@ -297,6 +304,7 @@ def test_clustering_memory_does_not_grow_with_the_stream() -> None:
 # --- Eqs. (5) and (6): loss -------------------------------------------------------------------------------
 
 
+@pytest.mark.equation("LAN Eq. (6)")
 def test_eq6_map_loss_by_loop() -> None:
     logits, guidance = 3 * torch.randn(B, H, W), (torch.rand(B, H, W) < 0.5).float()
     total = 0.0
@@ -306,6 +314,7 @@ def test_eq6_map_loss_by_loop() -> None:
     assert lan.map_loss(logits, guidance).item() == pytest.approx(total / (B * H * W), rel=1e-5)
 
 
+@pytest.mark.equation("LAN Eq. (6)")
 def test_eq6_limits() -> None:
     guidance = (torch.rand(B, H, W) < 0.5).float()
     assert lan.map_loss(100 * (2 * guidance - 1), guidance).item() == pytest.approx(0, abs=1e-30)
@@ -313,12 +322,13 @@ def test_eq6_limits() -> None:
     assert lan.map_loss(-100 * (2 * guidance - 1), guidance).item() == pytest.approx(100)
 
 
-def output_of(feature_map: Tensor, attention_logits: Tensor, logits: Tensor) -> lan.Output:
-    attention = attention_logits.sigmoid()
+def output_of(feature_map: Tensor, raw_attention: Tensor, logits: Tensor) -> lan.Output:
+    attention = raw_attention.sigmoid()
     attended = lan.attend(feature_map, attention)
-    return lan.Output(logits, lan.fuse(feature_map, attended), feature_map, attended, attention, attention_logits)
+    return lan.Output(logits, lan.fuse(feature_map, attended), feature_map, attended, attention, raw_attention)
 
 
+@pytest.mark.equation("LAN Eq. (5)")
 def test_eq5_is_cross_entropy_plus_alpha_times_the_map_loss() -> None:
     guidance = fitted(blobs())
     output, batch = output_of(maps(), torch.randn(B, H, W), torch.randn(B, 7)), {"labels": torch.tensor([0, 6, 2])}
@@ -328,7 +338,7 @@ def test_eq5_is_cross_entropy_plus_alpha_times_the_map_loss() -> None:
     for alpha in (0.0, 0.5, 1.0):
         terms = lan.LANLoss(guidance, alpha)(output, batch)
         assert list(terms) == ["cross_entropy", "map"]
-        second = alpha * lan.map_loss(output.attention_logits, guidance(output.feature_map)).item()
+        second = alpha * lan.map_loss(output.raw_attention, guidance(output.feature_map)).item()
         assert terms["cross_entropy"].item() == pytest.approx(expected, rel=1e-5)
         assert sum(terms.values()).item() == pytest.approx(expected + second, rel=1e-5)
 
@@ -359,12 +369,12 @@ def test_cross_entropy_with_votes_against_a_loop() -> None:
 
 
 def test_no_gradient_flows_through_the_guidance() -> None:
-    feature_map, attention_logits = maps().requires_grad_(), torch.randn(B, H, W).requires_grad_()
-    output = output_of(feature_map, attention_logits, feature_map.mean((2, 3)))
+    feature_map, raw_attention = maps().requires_grad_(), torch.randn(B, H, W).requires_grad_()
+    output = output_of(feature_map, raw_attention, feature_map.mean((2, 3)))
     loss = lan.LANLoss(fitted(blobs()))
     assert not list(loss.parameters())
     loss(output, {"labels": torch.zeros(B, dtype=torch.long)})["map"].backward()
-    assert feature_map.grad is None and attention_logits.grad.any()
+    assert feature_map.grad is None and raw_attention.grad.any()
 
 
 # --- models and recipes -----------------------------------------------------------------------------------
@@ -373,7 +383,7 @@ def test_no_gradient_flows_through_the_guidance() -> None:
 def test_trunk_is_torchvisions_resnet18_without_its_classifier() -> None:
     theirs = torchvision.models.resnet18()
     tensors = {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
-    ours = resnet18()
+    ours = ResNet18()
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in tensors.items()}
     own = sum(p.numel() for p in ours.parameters())
     assert own == sum(p.numel() for p in theirs.parameters()) - sum(p.numel() for p in theirs.fc.parameters())
@@ -405,13 +415,13 @@ def test_small_size_is_consistent_and_finite(fusion: str) -> None:
     assert output.feature_map.shape == (2, 64, 4, 4) and output.logits.shape == (2, 7)
     assert all(value.isfinite().all() for value in output)
     assert output.attention.min() > 0 and output.attention.max() < 1
-    torch.testing.assert_close(output.attentive_map, output.feature_map * output.attention_logits.sigmoid()[:, None])
+    torch.testing.assert_close(output.attentive_map, output.feature_map * output.raw_attention.sigmoid()[:, None])
     torch.testing.assert_close(output.logits, network.classifier(output.features))
 
 
 def test_quick_grid_is_six_by_six() -> None:
     with torch.no_grad():
-        assert resnet18(8, "small", 1)(torch.zeros(2, 3, 48, 48)).shape == (2, 64, 6, 6)
+        assert ResNet18(8, "small", 1)(torch.zeros(2, 3, 48, 48)).shape == (2, 64, 6, 6)
 
 
 @pytest.mark.parametrize("method", ["lan", "resnet18"])
@@ -514,15 +524,37 @@ def test_agreement_of_labels_is_one_where_nothing_differs() -> None:
     assert lan.kappa(np.ones(4), np.ones(4)) == 1 and lan.kappa(np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0])) == 0
 
 
+def test_labels_are_held_against_turned_faces_where_the_data_know_them() -> None:
+    yaw = torch.tensor([-90.0, -31.0, -30.0, 0.0, 10.0, 45.0])
+    images = Images(torch.zeros(6, 3, 8, 8), 4)
+    images.images[:, 0, 0, 0] = (yaw.abs() > 30).float()  # the images themselves say it, on the grid of two positions
+    guidance = GuidanceMap(2, 3)
+    guidance.forward = lambda maps, batch=None: maps[:, 0, :1, :1].expand(-1, 1, 2)  # type: ignore[method-assign]
+    assert "guidance_turned" not in lan.agreement(guidance, torch.nn.Identity(), images, True)
+    clean = images.clean
+    images.clean = lambda rows=None: (  # type: ignore[method-assign]
+        batch | {"yaw": part} for batch, part in zip(clean(rows), yaw.split(4), strict=True)
+    )
+    assert lan.agreement(guidance, torch.nn.Identity(), images, True)["guidance_turned"] == 1
+    images.images[0] = 0  # one of three turned faces is missed, at both positions: 5/6 agree, by chance 1/2
+    found = lan.agreement(guidance, torch.nn.Identity(), images, True)["guidance_turned"]
+    assert found == pytest.approx((5 / 6 - 1 / 2) / (1 / 2))
+
+
+def stage(recipe: lan.LANRecipe) -> lan.LANRecipe:
+    (own,) = lan.stages(recipe).values()
+    return own
+
+
 def test_methods_share_their_first_stage() -> None:
     recipe = lan.recipe("quick", "ferplus")
-    stage = lan.backbone_stage(recipe)
-    assert (stage.method, stage.epochs, stage.backbone_epochs) == ("resnet18", recipe.backbone_epochs, 0)
-    assert stage.learning_rate == recipe.backbone_learning_rate
+    own = stage(recipe)
+    assert (own.method, own.epochs, own.backbone_epochs) == ("resnet18", recipe.backbone_epochs, 0)
+    assert own.learning_rate == recipe.backbone_learning_rate and lan.stages(own) == {}
     for change in ({"method": "resnet18"}, {"alpha": 0.25}, {"fusion": "concat"}, {"refresh": 3}, {"epochs": 2}):
-        assert lan.backbone_stage(recipe.but(**change)).key() == stage.key()
-    for change in ({"width": 16}, {"backbone_epochs": 3}, {"seed": 1}, {"dataset": "kdef-twin"}):
-        assert lan.backbone_stage(recipe.but(**change)).key() != stage.key()
+        assert stage(recipe.but(**change)).key() == own.key()
+    for change in ({"width": 16}, {"backbone_epochs": 3}, {"seed": 1}, {"dataset": "kdef-twin"}, {"start": "identity"}):
+        assert stage(recipe.but(**change)).key() != own.key()
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from fercore.backbones.ir50 import IR50
 from fercore.backbones.mobilefacenet import MobileFaceNet
-from fercore.backbones.resnet import resnet18
-from fercore.data import catalogue, parts
+from fercore.backbones.resnet import ResNet18
+from fercore.data import catalogue
 from fercore.errors import DataError, ParameterError
 from fercore.papers import landmarks, pcda
 from fercore.papers.pcda import PCDA, NeutralAwareAnchorLoss, PCDALoss
@@ -77,7 +77,7 @@ def test_operations_of_table_8_are_multiply_adds() -> None:
         {"heat": "abs-sum"},
         {"blocks": 3},
         {"frozen": False},
-        {"backbone": resnet18(8, "small", 1)},
+        {"backbone": ResNet18(8, "small", 1)},
     ],
 )
 def test_shapes_finite_and_a_gradient_in_every_trainable_parameter(changes: dict[str, Any]) -> None:
@@ -121,6 +121,7 @@ def test_frozen_means_frozen() -> None:
 # --- equations -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.equation("PCDA Eq. (1)")
 def test_eq1_by_loop() -> None:
     torch.manual_seed(0)
     landmark, image = torch.randn(2, 3, 4, 4), torch.randn(2, 5, 4, 4)
@@ -136,6 +137,7 @@ def test_eq1_by_loop() -> None:
         assert fused[1, c, 2, 3].item() == pytest.approx(max(landmark[1, :, 2, 3].tolist()) * image[1, c, 2, 3].item())
 
 
+@pytest.mark.equation("PCDA Eq. (1)")
 def test_the_convolution_of_table_4_gives_each_channel_a_map_of_its_own() -> None:
     network = small(heat="conv")
     assert network.heat.weight.shape == (network.backbone.channels, 128, 1, 1)
@@ -152,6 +154,7 @@ def test_the_convolution_of_table_4_gives_each_channel_a_map_of_its_own() -> Non
         assert out.feature_map[1, c, 2, 3].item() == pytest.approx((heat * image[1, c, 2, 3]).item(), rel=1e-4)
 
 
+@pytest.mark.equation("PCDA Eq. (2)")
 def test_eq2_the_class_token_and_then_the_grid_row_by_row() -> None:
     torch.manual_seed(0)
     tokens = pcda.Tokens(3, 6)
@@ -163,6 +166,8 @@ def test_eq2_the_class_token_and_then_the_grid_row_by_row() -> None:
     assert torch.allclose(found[1, 1 + 1 * 4 + 2], at, atol=1e-6)
 
 
+@pytest.mark.equation("PCDA Eq. (3)")
+@pytest.mark.equation("PCDA Eq. (4)")
 def test_eq3_and_eq4_by_loop() -> None:
     torch.manual_seed(0)
     attention = pcda.CrossAttention(8, 2).eval()
@@ -189,6 +194,7 @@ def test_without_cross_attention_the_landmark_tokens_do_not_matter() -> None:
     assert not torch.allclose(crossed(fusion, first), crossed(fusion, second))
 
 
+@pytest.mark.equation("PCDA Eq. (5)")
 def test_eq5_is_a_block_with_two_residuals() -> None:
     torch.manual_seed(0)
     block = pcda.Block(8, 2, drop=0.5).eval()
@@ -218,6 +224,11 @@ def naive(features: Tensor, logits: Tensor, labels: Tensor, neutral: int) -> tup
     return every, every - of_class.get(neutral, 0.0), spread
 
 
+@pytest.mark.equation("PCDA Eq. (6)")
+@pytest.mark.equation("PCDA Eq. (7)")
+@pytest.mark.equation("PCDA Eq. (8)")
+@pytest.mark.equation("PCDA Eq. (9)")
+@pytest.mark.equation("PCDA Eq. (10)")
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 14), st.integers(1, 5), st.integers(0, 1000), st.integers(0, 3))
 def test_eqs_6_to_10_are_those_of_loops(count: int, classes: int, seed: int, neutral: int) -> None:
@@ -235,6 +246,7 @@ def test_eqs_6_to_10_are_those_of_loops(count: int, classes: int, seed: int, neu
     assert whole == pytest.approx(others + spread, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.equation("PCDA Eq. (9)")
 def test_pairs_cost_as_much_as_samples_and_far_from_zero_they_are_still_right() -> None:
     torch.manual_seed(0)
     features = (torch.randn(400, 16, dtype=torch.float64) + 1000).float()  # squares of 1e6 would swallow differences
@@ -256,6 +268,7 @@ def test_the_loss_is_never_nan(labels: list[int], dtype: torch.dtype, detach: bo
         assert loss.item() == 0, "single samples have nothing to be near to"
 
 
+@pytest.mark.equation("PCDA Eq. (10)")
 def test_equal_features_cost_nothing_and_an_anchor_may_stand_still() -> None:
     labels = torch.tensor([0, 0, 1, 1])
     logits = torch.tensor([[0.0, 0, 0], [3, 0, 0], [0, 9.0, 0], [0, 1, 0]])
@@ -269,6 +282,7 @@ def test_equal_features_cost_nothing_and_an_anchor_may_stand_still() -> None:
     assert not gradient[2].any() and gradient[3].any()
 
 
+@pytest.mark.equation("PCDA Eq. (11)")
 def test_eq11_weighs_the_anchor_loss() -> None:
     torch.manual_seed(0)
     out = small()(torch.randn(4, 3, 48, 48))
@@ -280,6 +294,7 @@ def test_eq11_weighs_the_anchor_loss() -> None:
     assert set(PCDALoss(NEUTRAL, 0.0)(out, {"labels": labels})) == {"cross_entropy"}
 
 
+@pytest.mark.equation("PCDA Eq. (7)")
 def test_anchor_loss_without_neutral_treats_all_classes_alike() -> None:
     torch.manual_seed(0)
     features, logits, labels = torch.randn(9, 6), torch.randn(9, 3), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
@@ -382,28 +397,11 @@ def test_a_file_of_landmark_weights_takes_the_place_of_ours(sets: None, tmp_path
     record = run(landmark_weights=str(tmp_path / "detector.pth.tar"))
     assert not list(record.folder.parent.glob("landmarks-*")), "ours were not needed"
     assert record.key != run(landmark_weights="").key
-    with pytest.raises(ParameterError, match=r"'landmark_weights' = 'gone.pth' is no file of weights"):
+    with pytest.raises(ParameterError, match=r"pcda is to start from 'gone.pth', which is no file of weights"):
         run(landmark_weights="gone.pth")
 
 
-def test_published_settings() -> None:
-    ours = pcda.recipe("paper", "rafdb-twin", start="ir50.pth")
-    assert (ours.image_size, ours.batch_size, ours.epochs, ours.learning_rate) == (112, 144, 200, 3.5e-5)
-    assert ours.trunk == "ir50" and ours.dimensions == 768 and ours.anchor_weight == 0.01 and not ours.oversample
-    affectnet = pcda.recipe("paper", "affectnet-twin", start="ir50.pth")
-    assert affectnet.learning_rate == 1e-6 and affectnet.oversample
-    untaught = pcda.recipe("paper", "rafdb-twin")
-    assert untaught.backbone_epochs > untaught.epochs and untaught.learning_rate > ours.learning_rate
+def test_the_published_network_has_the_size_that_is_printed() -> None:
     with torch.device("meta"):
-        network = pcda.model(ours, 7)
+        network = pcda.model(pcda.recipe("paper", "rafdb", start="ir50.pth"), 7)
     assert millions(network) == pytest.approx(34.2, rel=0.02)
-
-
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(0, 9))
-def test_oversampling_gives_every_class_as_many(labels: list[int], seed: int) -> None:
-    own = np.array(labels)
-    rows = parts.oversampled(np.arange(len(own)), own, seed)
-    counts = np.bincount(own[rows], minlength=5)
-    assert set(counts) <= {0, np.bincount(own).max()} and set(rows) == set(range(len(own))), "no image is left out"
-    twice = np.bincount(rows)
-    assert all(np.ptp(twice[own == label]) <= 1 for label in set(labels)), "and none much more often than another"

@@ -1,0 +1,129 @@
+"""The published settings, every field of every stage, written out; and our own, as the committed records have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fercore import papers, records
+from fercore.errors import ParameterError
+from fercore.training import experiments
+
+START = "weights/faces.pth"
+BASELINE: dict[str, Any] = {
+    "paper": "baselines", "method": "resnet18", "preset": "paper", "fold": 0, "seed": 0, "setting": "published",
+    "images": 0, "share": 1.0, "leave_out": "", "pretraining": "", "start": START, "also_on": "", "data": {},
+    "trunk": "resnet18", "image_size": 224, "width": 64, "stem": "imagenet", "last_stride": 2,
+    "optimiser": "sgd", "epochs": 20, "batch_size": 64, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4,
+    "warmup": 0.1, "schedule": "cosine", "final_rate": 0.0, "decay": 0.1, "decay_epochs": 30,
+    "targets": "labels", "label_smoothing": 0.0, "average": 0.0, "small_epochs": 0,
+    "standardise": False, "mirror": False,
+    "flip": True, "rotation": 10.0, "shift": 0.06, "zoom": 0.15, "contrast": 0.3, "erase": 0.25,
+    "backbone_epochs": 0, "backbone_learning_rate": 0.1, "backbone_small_epochs": 0, "backbone_final_rate": 0.0,
+}  # fmt: skip
+"""ResNet-18 at 224 x 224 by SGD, rate 0.1 and batches of 64, as LAN prints it (Section IV); what it does not print is
+this package's usual value."""
+LAN: dict[str, Any] = BASELINE | {
+    "paper": "lan", "method": "lan", "alpha": 0.5, "fusion": "add", "guidance": "clusters", "attentive": "smaller",
+    "clusters": 2, "cluster_sample": 1024, "cluster_passes": 2, "refresh": 0,
+}  # fmt: skip
+PCDA: dict[str, Any] = BASELINE | {
+    "paper": "pcda", "method": "pcda", "trunk": "ir50", "image_size": 112, "optimiser": "adamw", "epochs": 200,
+    "batch_size": 144, "learning_rate": 3.5e-5, "weight_decay": 0.0, "warmup": 0.0, "schedule": "constant",
+    "rotation": 0.0, "shift": 0.0, "zoom": 0.0, "contrast": 0.0, "erase": 0.5,
+    "landmark_weights": "landmarks", "frozen": True, "dot": True, "cross": True, "heat": "max", "blocks": 2,
+    "dimensions": 768, "heads": 12, "drop": 0.5, "anchor_weight": 0.01, "anchor": "neutral-aware", "detach": False,
+}  # fmt: skip
+"""PCDA Section 4.1: 112 x 112, Adam (AdamW without decay), rate 3.5e-5, batches of 144, flips and erased rectangles."""
+OF_SET: dict[str, dict[str, Any]] = {
+    "rafdb": {"dataset": "rafdb", "protocol": "official", "oversample": False},
+    "ferplus": {"dataset": "ferplus", "protocol": "ferplus-official", "oversample": False},
+    "affectnet": {"dataset": "affectnet", "protocol": "official", "oversample": True},
+    "kdef": {"dataset": "kdef", "protocol": "lan-kdef-10fold", "oversample": False},
+}
+OF_BOTH = {("pcda", "affectnet"): {"learning_rate": 1e-6}}
+PUBLISHED = {"baselines": BASELINE, "lan": LAN, "pcda": PCDA}
+BASES = {"baselines": "resnet18", "lan": "resnet18", "pcda": "plain"}
+"""What each is compared with."""
+
+
+def expected(paper: str, dataset: str) -> dict[str, Any]:
+    return PUBLISHED[paper] | OF_SET[dataset] | OF_BOTH.get((paper, dataset), {})
+
+
+@pytest.mark.parametrize("dataset", OF_SET)
+@pytest.mark.parametrize("paper", PUBLISHED)
+def test_every_field_of_the_published_setting(paper: str, dataset: str) -> None:
+    module = papers.module(paper)
+    recipe = module.recipe("paper", dataset, start=START)
+    assert recipe.model_dump() == expected(paper, dataset)
+    assert module.recipe("paper", dataset, setting="published", start=START) == recipe
+    base = module.recipe("paper", dataset, start=START, method=BASES[paper])
+    without = {"landmark_weights": ""} if paper == "pcda" else {}
+    assert base.model_dump() == expected(paper, dataset) | {"method": BASES[paper]} | without
+
+
+@pytest.mark.parametrize("start", ["identity", START])
+@pytest.mark.parametrize("setting", ["published", "ours"])
+@pytest.mark.parametrize("dataset", OF_SET)
+@pytest.mark.parametrize("paper", PUBLISHED)
+def test_no_stage_changes_weights_that_are_given(paper: str, dataset: str, setting: str, start: str) -> None:
+    module = papers.module(paper)
+    recipe = module.recipe("paper", dataset, setting=setting, start=start)
+    assert module.stages(recipe) == {} and recipe.start == start
+    assert experiments.starts_of(recipe)["backbone"] == start
+
+
+@pytest.mark.parametrize("dataset", OF_SET)
+@pytest.mark.parametrize("paper", ["baselines", "lan"])
+def test_every_field_of_the_stage_where_nothing_is_given(paper: str, dataset: str) -> None:
+    """No published trunk is at hand: the same network is trained for 20 epochs first, as the run goes on."""
+    module = papers.module(paper)
+    recipe = module.recipe("paper", dataset)
+    assert recipe.model_dump() == expected(paper, dataset) | {"start": "", "backbone_epochs": 20}
+    stage = expected(paper, dataset) | {"method": "resnet18", "start": ""}
+    assert {name: own.model_dump() for name, own in module.stages(recipe).items()} == {"backbone": stage}
+    assert module.stages(recipe.but(method="resnet18")) == module.stages(recipe), "the baseline shares it"
+
+
+@pytest.mark.parametrize("dataset", OF_SET)
+@pytest.mark.parametrize("start", ["", "identity", START])
+def test_published_pcda_has_one_stage_alone(start: str, dataset: str) -> None:
+    module = papers.module("pcda")
+    for method in ("pcda", "plain"):
+        recipe = module.recipe("paper", dataset, start=start, method=method)
+        assert module.stages(recipe) == {} and recipe.setting == "published" and recipe.epochs == 200
+
+
+OURS = [record for record in records.find(preset="paper", dataset="ferplus") if record.recipe["paper"] in BASES]
+
+
+def test_our_own_setting_has_records() -> None:
+    assert {(record.recipe["paper"], record.recipe["method"]) for record in OURS} >= {
+        *(("lan", "lan"), ("lan", "resnet18"), ("pcda", "pcda"), ("pcda", "plain")),
+    }
+
+
+@pytest.mark.parametrize("record", OURS, ids=lambda record: record.name)
+def test_our_own_setting_is_that_of_the_committed_records(record: records.Record) -> None:
+    r = record.recipe
+    same = {name: r[name] for name in ("method", "seed", "fold")}
+    ours = papers.module(r["paper"]).recipe("paper", r["dataset"], setting="ours", **same)
+    assert experiments.recipe_of(record).model_dump() == ours.model_dump()
+    assert list(papers.module(r["paper"]).stages(ours)) == ["backbone"]
+    assert ours.epochs == len(record.history["method"]) and ours.backbone_epochs == len(record.history["backbone"])
+
+
+@pytest.mark.parametrize("preset", ["quick", "smoke"])
+@pytest.mark.parametrize("paper", PUBLISHED)
+def test_smaller_presets_are_never_the_published_setting(paper: str, preset: str) -> None:
+    module = papers.module(paper)
+    with pytest.raises(ParameterError, match=f"preset {preset} is smaller than what was published"):
+        module.recipe(preset, "rafdb", setting="published")
+    assert module.recipe(preset, "rafdb").setting == module.recipe(preset, "rafdb", setting="ours").setting == "ours"
+
+
+def test_a_setting_that_there_is_not_is_named() -> None:
+    with pytest.raises(ParameterError, match="'setting' = 'theirs'"):
+        papers.module("lan").recipe("paper", "rafdb", setting="theirs")
