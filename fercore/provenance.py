@@ -1,14 +1,12 @@
 """What a result was made from: source files, versions, machine.
 
-Two things are keyed on the *closure* of a piece of code, that is on every
-``fercore`` source file it can import: the record of a training run, and the
-decision whether a notebook must run again. Both use :func:`sources`.
+Two things are keyed on the *closure* of a piece of code, that is on every ``fercore`` source file it can import: the
+record of a training run, and the decision whether a notebook must run again. Both use :func:`sources`.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import hashlib
 import importlib.metadata
 import io
@@ -20,50 +18,39 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from fercore.paths import ROOT
-
-PACKAGE = ROOT / "fercore"
+from fercore.paths import ROOT, relative
 
 
 def _module_file(name: str) -> Path | None:
     base = ROOT.joinpath(*name.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
+    files = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in files if path.is_file()), None)
 
 
-def imported_modules(source: str, module: str = "") -> set[str]:
+def imported_modules(source: str) -> set[str]:
     """Names of the ``fercore`` modules that ``source`` imports anywhere, functions included.
 
-    ``from fercore.data import prepared`` gives both ``fercore.data`` and
-    ``fercore.data.prepared`` when the latter is a module. ``module`` is the
-    dotted name of the importing module, needed for relative imports.
+    ``from fercore.data import prepared`` gives both ``fercore.data`` and ``fercore.data.prepared`` when the latter is a
+    module. Imports relative to a package are not followed; the linter refuses them.
     """
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join([*module.split(".")[: -node.level], base]).strip(".")
-            found.add(base)
-            found.update(f"{base}.{alias.name}" for alias in node.names)
+            found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
     return {name for name in found if name.split(".")[0] == "fercore" and _module_file(name)}
 
 
 @cache
-def _direct(path: Path, _mtime: int) -> frozenset[str]:
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    return frozenset(imported_modules(path.read_text(), name))
+def _direct(path: Path, _mtime: int) -> set[str]:
+    return imported_modules(path.read_text())
 
 
 def sources(modules: Iterable[str]) -> list[Path]:
     """Every ``fercore`` source file that ``modules`` (dotted names) reach by import, sorted.
 
-    A package's ``__init__`` counts with each of its modules, because Python
-    runs it first.
+    A package's ``__init__`` counts with each of its modules, because Python runs it first.
     """
     todo, seen = list(modules), set()
     while todo:
@@ -73,8 +60,7 @@ def sources(modules: Iterable[str]) -> list[Path]:
             continue
         seen.add(path)
         todo.extend(_direct(path, path.stat().st_mtime_ns))
-        if "." in name:
-            todo.append(name.rpartition(".")[0])
+        todo.append(name.rpartition(".")[0])
     return sorted(seen)
 
 
@@ -82,13 +68,9 @@ def notebook_sources(path: Path) -> list[Path]:
     """Every ``fercore`` source file that a notebook's code cells reach by import."""
     import nbformat
 
-    notebook = nbformat.read(path, as_version=4)
-    names: set[str] = set()
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            code = "\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!")))
-            names |= imported_modules(code)
-    return sources(names)
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    lines = [line for cell in cells for line in cell.splitlines() if not line.lstrip().startswith(("%", "!"))]
+    return sources(imported_modules("\n".join(lines)))
 
 
 def file_hash(path: Path) -> str:
@@ -97,8 +79,10 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _blank(lines: list[str], node: ast.AST) -> None:
-    lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+def files_hash(files: Iterable[Path]) -> str:
+    """One hash over the names and contents of files; 16 hexadecimal digits."""
+    lines = [f"{relative(path)} {file_hash(path)}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -108,20 +92,18 @@ def _is_text(node: ast.AST) -> bool:
 def without_docstrings(source: str) -> str:
     """Source without docstrings and the empty lines that they leave."""
     lines = source.splitlines()
-    kept = [True] * len(lines)
-    for node in ast.walk(ast.parse(source)):
-        if _is_text(node):
-            kept[node.lineno - 1 : node.end_lineno] = [False] * (node.end_lineno - node.lineno + 1)
-            if node.end_lineno < len(lines) and not lines[node.end_lineno].strip():
-                kept[node.end_lineno] = False
-    return "\n".join(line for line, keep in zip(lines, kept, strict=True) if keep)
+    texts = [node for node in ast.walk(ast.parse(source)) if _is_text(node)]
+    for node in sorted(texts, key=lambda node: node.lineno, reverse=True):
+        rest = lines[node.end_lineno :]
+        lines[node.lineno - 1 :] = rest[1:] if rest and not rest[0].strip() else rest
+    return "\n".join(lines)
 
 
 def bare_code(source: str) -> str:
     """Source without comments, docstrings, imports and empty lines: what it does, not what it says.
 
-    Imports are left out because what they bring is counted on its own: our
-    modules by the closure, libraries by their versions.
+    Imports are left out because what they bring is counted on its own: our modules by the closure, libraries by their
+    versions.
     """
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -130,8 +112,13 @@ def bare_code(source: str) -> str:
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(ast.parse(source)):
         if _is_text(node) or isinstance(node, ast.Import | ast.ImportFrom):
-            _blank(lines, node)
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
     return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+@cache
+def _bare(path: Path, _mtime: int) -> str:
+    return bare_code(path.read_text())
 
 
 def code_hash(modules: Iterable[str], *, files: Iterable[Path] = ()) -> str:
@@ -150,23 +137,14 @@ def code_of(paper: str) -> str:
 
     This module belongs to nothing that is hashed, so that a place may change here.
     """
-    names = ("training.train", "evaluate", "data.parts", "training.shown", f"papers.{paper}")
-    return code_hash((f"fercore.{part}" for part in names), files=[PACKAGE / "training" / "experiments.py"])
-
-
-@cache
-def _bare(path: Path, _mtime: int) -> str:
-    return bare_code(path.read_text())
+    names = ("training.loop", "training.testing", "data.parts", f"papers.{paper}")
+    return code_hash((f"fercore.{part}" for part in names), files=[ROOT / "fercore" / "training" / "experiments.py"])
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a number can depend on."""
     names = ("fercore", "torch", "torchvision", "accelerate", "numpy", "scipy", "scikit-learn", "pandas", "numba")
-    found = {"python": platform.python_version()}
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
 def commit() -> dict[str, str | bool | None]:
@@ -186,17 +164,15 @@ def commit() -> dict[str, str | bool | None]:
 def machine() -> dict[str, str | int]:
     """The machine in words: processor, its instructions, cores that this process may use, system, GPU if there is one.
 
-    Threads and instructions (AVX2, AVX512 ...) decide in which order sums are
-    taken, and so the last bits of a result.
+    Threads and instructions (AVX2, AVX512 ...) decide in which order sums are taken, and so the last bits of a result.
     """
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "processor": platform.processor() or platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "system": platform.system(),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }

@@ -1,9 +1,8 @@
 """Records: what a training run leaves behind, and the only source of the book's numbers.
 
-A record is a folder with ``record.json`` and ``arrays.npz``. Its name is made
-from recipe, data hash and code hash, so an equal run finds it and an unequal
-one can't be mistaken for it. Checksums over both files tell a changed number.
-It holds predictions and numbers, never a picture.
+A record is a folder with ``record.json`` and ``arrays.npz``. Its name is made from recipe, data hash and code hash, so
+an equal run finds it and an unequal one can't be mistaken for it. Checksums over both files tell a changed number. It
+holds predictions and numbers, never a picture.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,11 +28,13 @@ from fercore.paths import records_root, reference_records
 FORMAT = 2
 """Format of the records written here; 1, without checksums and weights, is still read."""
 PROOFS = "unchanged.csv"
-"""Beside the records: which later code does the same , a line a step from one code to another."""
+"""Beside the records: which later code does the same, a line a step from one code to another."""
 AGAIN = "delete that folder and run the training again"
 
 
-_YOUNGER = {"start": "", "oversample": False, "leave_out": ""}
+_YOUNGER = {"start": "", "oversample": False, "leave_out": "", "setting": "ours"} | {
+    "schedule": "cosine", "decay": 0.1, "decay_epochs": 30, "trunk": "resnet18",
+}  # fmt: skip
 """Fields of recipes that older records lack, and what stands for them: what every run did before they came."""
 
 
@@ -59,7 +61,8 @@ class WeightsNote(BaseModel):
 class Record(BaseModel):
     """``record.json``, validated. ``metrics`` holds the final numbers, one entry a subset of the test data.
 
-    ``further`` names data sets that took part besides ``data``: of the first stage, of a further test.
+    ``further`` names data sets that took part besides ``data``: of the first stage, of a further test; ``stages`` has
+    the metrics of the stages that the run started from, ``heads`` the class names of heads besides the expression's.
     ``history`` has the rows of each stage, ``weights`` what each stage started
     from (``backbone``, ``method``) and what came out (``final``).
     """
@@ -73,6 +76,8 @@ class Record(BaseModel):
     further: dict[str, DataNote] = {}
     code: str
     metrics: dict[str, dict[str, Any]]
+    stages: dict[str, dict[str, dict[str, Any]]] = {}
+    heads: dict[str, list[str]] = {}
     history: dict[str, list[dict[str, float]]]
     weights: dict[str, WeightsNote] = {}
     model: dict[str, Any]
@@ -87,6 +92,7 @@ class Record(BaseModel):
     checksum: str = ""
 
     _folder: Path | None = None
+    _arrays: dict[str, np.ndarray] | None = None
 
     @property
     def folder(self) -> Path:
@@ -100,29 +106,13 @@ class Record(BaseModel):
 
     @property
     def group(self) -> str:
-        """Its command without what one proof for many may differ in, the words ``fercore train`` left out: seed, fold
-        and share."""
-        words = re.sub(r" --(?:seed \S+|set[ =](?:fold|share)=\S+)", "", self.command)
-        return words.removeprefix("fercore train ")
-
-    @property
-    def changed(self) -> frozenset[str]:
-        """Names of the parameters that its command sets; all others are the preset's own. A fold is no change: it says
-        which part of a protocol was run, as a seed says which draw."""
-        return frozenset(re.findall(r"--set[ =](\w+)=", self.command)) - {"fold"}
-
-    @property
-    def results(self) -> str:
-        """One hash over what an equal run must repeat to the last bit: numbers, arrays, weights; no times."""
-        history = {
-            stage: [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
-            for stage, rows in self.history.items()
-        }
-        weights = {stage: note.hash for stage, note in self.weights.items()}
-        return _digest([self.metrics, history, weights, self.arrays_hash])
+        """See :func:`group_of`."""
+        return group_of(self.command)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``arrays.npz`` as a dictionary, checked; nothing pickled is read."""
+        """``arrays.npz`` as a dictionary, read and checked once; nothing pickled is read."""
+        if self._arrays is not None:
+            return dict(self._arrays)
         try:
             with np.load(self.folder / "arrays.npz", allow_pickle=False) as file:
                 arrays = dict(file)
@@ -130,7 +120,8 @@ class Record(BaseModel):
             raise RecordError(f"{self.folder}/arrays.npz can't be read: {error}", do=AGAIN) from error
         if self.format > 1 and _arrays_hash(arrays) != self.arrays_hash:
             raise RecordError(f"{self.folder}/arrays.npz is not what the run wrote: its checksum differs.", do=AGAIN)
-        return arrays
+        self._arrays = arrays
+        return dict(arrays)
 
 
 def name_of(recipe: Mapping[str, Any], key: str) -> str:
@@ -232,23 +223,15 @@ def find(root: Path | None = None, **recipe: Any) -> list[Record]:
     ]
 
 
-def paired(first: Record, second: Record, subset: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Which images of a subset each of two runs has right, (N,) bool twice, and their subjects (N,) where known.
-
-    Two records whose test images differ are an error.
-    """
-    one, two = first.arrays(), second.arrays()
-    if not np.array_equal(one["samples"], two["samples"]):
-        raise RecordError(f"{first.name} and {second.name} were not tested on the same images.")
-    chosen = one[f"in_{subset}"]
-    right = [(a["probabilities"].argmax(1) == a["labels"])[chosen] for a in (one, two)]
-    return right[0], right[1], one["subjects"][chosen] if "subjects" in one else None
-
-
 def _walk(root: Path) -> Iterator[Record]:
     for file in sorted(root.glob("*/record.json")):
         if not file.parent.name.startswith("."):
-            yield read(file.parent)
+            yield _read_once(file.parent, file.stat().st_mtime_ns)
+
+
+@cache
+def _read_once(folder: Path, _mtime: int) -> Record:
+    return read(folder)
 
 
 class Step(NamedTuple):
@@ -260,7 +243,7 @@ class Step(NamedTuple):
 
 
 def steps(root: Path | None = None) -> list[Step]:
-    """What is written down beside the records of `fercore.ledger.unchanged`."""
+    """What is written down beside the records by :mod:`fercore.ledger.unchanged`."""
     file = (root or reference_records()) / PROOFS
     if not file.exists():
         return []
@@ -268,10 +251,17 @@ def steps(root: Path | None = None) -> list[Step]:
         return [Step(**line) for line in csv.DictReader(lines)]
 
 
-def same_code(group: str, code: str, known: Iterable[Step]) -> set[str]:
-    """Every code that is known to do for a group what ``code`` did, itself included, step by step."""
+def group_of(command: str) -> str:
+    """A command without what one proof for many may differ in: seed, fold, share; and without ``fercore train``."""
+    return re.sub(r" --(?:seed \S+|set[ =](?:fold|share)=\S+)", "", command).removeprefix("fercore train ")
+
+
+def same_code(group: str, code: str, known: Iterable[Step], *, earlier: bool = False) -> set[str]:
+    """Every code that is known to do for a group what ``code`` did, itself included, step by step; or from which steps
+    lead to it."""
     paper, found = group.partition(" ")[0], {code}
     edges = [(step.before, step.after) for step in known if step.scope in (paper, group)]
+    edges = [edge[::-1] for edge in edges] if earlier else edges
     while more := {after for before, after in edges if before in found} - found:
         found |= more
     return found
@@ -302,10 +292,3 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def diff(first: Record, second: Record) -> list[tuple[str, Any, Any]]:
-    """Every field in which two records differ: dotted name and both values, None where one has it not."""
-    one, two = (dict(flat(record.model_dump())) for record in (first, second))
-    names = dict.fromkeys([*one, *two])
-    return [(name, one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)]
