@@ -1,45 +1,60 @@
-"""Claims: every table, figure and headline number of the five papers, and what our records say of it.
+"""Claims: every gain, table, figure and headline number of the five papers, and what our records say of it.
 
-``fercore/published/claims.csv`` lists the claims. ``criteria.csv`` says which
-number of which records stands for which published number: the cell (place, row,
-column, data set), the records (data set, settings of the recipe), the subset of
-the test images and the metric. Values and verdicts are computed, never typed.
+``claims.csv`` of :mod:`fercore.published` lists tables, figures and numbers, ``gains.csv`` the gains that the papers
+live on: how far a method is above its own baseline. ``criteria.csv`` says which number of which records stands beside
+which published cell. Values and verdicts are computed, never typed.
 
-Sizes need neither: a criterion that says ``counted`` in place of settings counts the published network itself.
-
-Only records on the real data set are judged; a twin's number is shown beside, and
-no more. ``smoke`` runs are no results. A run whose command sets something that
-the criterion does not name is a variant and does not count. Of the rest, the
-records of the fullest preset are taken: their mean over folds and seeds, with the
-wider of the interval over seeds and the bootstrap interval over test images. One
-that other code has made than what stands here now counts, and is called stale.
+Two questions are answered apart. **Does the gain appear?** Both methods on the same real data, from the same start,
+with the same seeds, at any size. **Is the absolute number reached?** Only where the setting is the paper's: its size,
+its values, its kind of pre-training; a record of another setting is shown and not judged. A margin that was fixed
+before decides, see :func:`verdict_of`. A twin's number stands beside and is never judged. ``smoke`` runs are no
+results. A record that older code has made counts until it is made again, and is called stale.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from fercore import evaluate, published, records
-from fercore.data import catalogue
-from fercore.evaluate import Interval
+from fercore import intervals, papers, published, records
+from fercore.backbones.cost import Cost
+from fercore.data import catalogue, protocols
+from fercore.errors import RecordError
+from fercore.intervals import Estimate
+from fercore.ledger import found
 from fercore.paths import ROOT
 from fercore.records import Record
-from fercore.training import experiments
 
-VERDICTS = ("reproduced", "differs", "not run", "data not at hand")
+VERDICTS = {
+    "reproduced": "our interval lies within the margin of the published value",
+    "differs": "it lies wholly outside",
+    "inconclusive": "the interval is too wide to say, or there are too few seeds or folds",
+    "another setting": "measured on the same real data, but not with the paper's size, values and kind of pre-training",
+    "shown": "a page shows it on rendered people or as code; there is nothing to judge",
+    "not shown": "no page draws it yet",
+    "not run": "the data are available here, but no record holds the comparison yet",
+    "data not available": "it is about licensed images that nobody ran here",
+}
+"""What can be said of a claim, and what it means."""
 PRESETS = ("paper", "quick")
 """Presets whose results count, fullest first."""
+SEEDS = 3
+"""A number that moves with the seed is judged from so many on."""
+ABSOLUTE, GAIN = 1.0, 0.5
+"""Margins: points either way of a published accuracy; share of a published gain either way of it."""
+AGREE = 0.9
+"""A table of many cells is reproduced where so large a share of those that say something is, and differs otherwise; it
+is inconclusive where fewer than half of all its cells say something."""
+PARTIAL = {"images", "share", "leave_out", "epochs"}
+"""Fields that make another task of a run where they are not the preset's: it speaks for no claim."""
 COUNTED = "counted"
 """What a criterion says in place of records where the published network itself is counted."""
-SCALES = {"%": 100.0, "share": 1.0, "M": 1e-6, "G": 1e-9, "": 1.0}
+SCALES = {"%": 100.0, "points": 100.0, "share": 1.0, "M": 1e-6, "G": 1e-9, "": 1.0}
 """From a record's number to the unit that a paper prints."""
 
 
@@ -49,16 +64,19 @@ class Measured(NamedTuple):
     value: float
     low: float
     high: float
+    over: str
     preset: str
     seeds: int
     folds: int
     records: tuple[str, ...]
     command: str
-    stale: tuple[str, ...]  # those of the records that other code has made than what stands here now
+    stale: tuple[str, ...]  # those of the records that older code has made
+    judged: bool  # whether the setting allows a verdict
+    enough: bool  # whether there are seeds and folds enough
 
 
 class Comparison(NamedTuple):
-    """One published number beside ours; ``agrees`` is None where there is nothing to judge."""
+    """One published number beside ours; ``verdict`` is one of :data:`VERDICTS`."""
 
     place: str
     row: str
@@ -67,11 +85,12 @@ class Comparison(NamedTuple):
     unit: str
     real: Measured | None
     twin: Measured | None
-    agrees: bool | None
+    verdict: str
+    criterion: tuple[str, ...]  # what it is about: data set, settings, subset, metric, published value
 
 
 class Claim(NamedTuple):
-    """A table, figure or headline number, with the comparisons that decide its verdict (the headline comes first).
+    """A gain, table, figure or headline number, with the comparisons that decide its verdict (the headline first).
 
     ``notebook`` and ``cell`` say where it is shown; "" for the cell where no page shows it yet.
     """
@@ -82,24 +101,8 @@ class Claim(NamedTuple):
     title: str
     notebook: str
     cell: str
-    data: tuple[str, ...]
-    at_hand: bool
+    verdict: str
     comparisons: tuple[Comparison, ...]
-
-    @property
-    def verdict(self) -> str:
-        """One of :data:`VERDICTS`.
-
-        ``differs`` when one published value lies outside our interval on the
-        same real data, ``reproduced`` when every one lies inside; otherwise it
-        has not been run, for want of the data or not.
-        """
-        judged = [c.agrees for c in self.comparisons]
-        if False in judged:
-            return "differs"
-        if judged and all(judged):
-            return "reproduced"
-        return "not run" if self.at_hand else "data not at hand"
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -109,7 +112,7 @@ class Claim(NamedTuple):
 
     @property
     def stale(self) -> tuple[str, ...]:
-        """Those of the records that other code has made than what stands here now."""
+        """Those of the records that older code has made than what is here now."""
         measured = [m for c in self.comparisons for m in (c.real, c.twin) if m]
         return tuple(dict.fromkeys(name for m in measured for name in m.stale))
 
@@ -117,55 +120,226 @@ class Claim(NamedTuple):
     def headline(self) -> Comparison | None:
         """The comparison that stands for the claim: the first on real data, else on a twin, else the first."""
         for chosen in (lambda c: c.real, lambda c: c.twin, lambda c: c):
-            if found := next((c for c in self.comparisons if chosen(c)), None):
-                return found
+            if one := next((c for c in self.comparisons if chosen(c)), None):
+                return one
         return None
 
 
 def load(root: Path | None = None) -> list[Claim]:
-    """All claims in the papers' order, judged by the records under ``root`` (default: the committed ones)."""
-    runs = [run for run in records.find(root) if run.recipe["preset"] in PRESETS]
-    stale = stale_names(runs)
-    criteria = published.read("criteria")
-    real = {run.recipe["dataset"] for run in runs if run.data.real}
+    """All claims in the papers' order, a paper's gains first, judged by the records under ``root`` (default: the
+    committed ones). A number that only repeats cells of a table is left out."""
+    runs = Runs(root)
+    criteria, listed = published.read("criteria"), published.read("claims")
     claims = []
-    for line in published.read("claims").itertuples():
-        own = criteria[(criteria["paper"] == line.paper) & (criteria["claim"] == line.name)]
-        comparisons = tuple(_compare(criterion, runs, stale) for criterion in own.itertuples())
-        data = tuple(line.data.split())
-        at_hand = all(name in real or _prepared_here(name) for name in data)
-        fields = (line.paper, line.kind, line.name, line.title, line.notebook, line.cell, data, at_hand)
-        claims.append(Claim(*fields, comparisons))
+    for paper in published.PAPERS:
+        claims += [_gain(line, runs) for line in published.read("gains").query("paper == @paper").itertuples()]
+        for line in listed[listed["paper"] == paper].itertuples():
+            own = criteria[(criteria["paper"] == paper) & (criteria["claim"] == line.name)]
+            comparisons = tuple(_compare(criterion, runs) for criterion in own.itertuples())
+            known = {c.criterion for claim in claims if claim.kind == "table" for c in claim.comparisons}
+            if line.kind == "number" and comparisons and {c.criterion for c in comparisons} <= known:
+                continue
+            verdict = _verdict(comparisons, line.cell, line.data.split(), runs)
+            fields = (line.kind, line.name, line.title, line.notebook, line.cell, verdict, comparisons)
+            claims.append(Claim(paper, *fields))
     return claims
 
 
-def stale_names(runs: Sequence[Record]) -> frozenset[str]:
-    """Names of the records that other code has made than what stands here now."""
-    return frozenset(run.name for run in runs if records.stale(run))
+class Runs:
+    """The records that count, and what is known of them."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.all = [run for run in records.find(root) if run.recipe["preset"] in PRESETS]
+        self.stale = {run.name for run in self.all if records.stale(run)}
+        self.real = {run.recipe["dataset"] for run in self.all if run.data.real}
+
+    def at_hand(self, dataset: str) -> bool:
+        """Whether a data set can be run on here, or has been."""
+        return dataset in self.real or (dataset in catalogue.DATASETS and catalogue.at_hand(dataset))
+
+    def of(self, paper: str, dataset: str, where: Mapping[str, Any]) -> list[list[Record]]:
+        """Runs of each kind with these settings, apart from ablations of the method and from runs on a part of the data
+        or of another length."""
+        fitting = [run for run in self.all if (run.recipe["paper"], run.recipe["dataset"]) == (paper, dataset)]
+        kinds = found.by_kind([run for run in fitting if found.has(run.recipe, where)])
+        recipes = [found.kind_of(own[0]) for own in kinds]
+        other = [found.is_variant(one, where) or found.departures(one, where) & PARTIAL for one in recipes]
+        return [own for own, apart in zip(kinds, other, strict=True) if not apart]
 
 
-def unclaimed(root: Path | None = None) -> list[str]:
-    """Records at a preset that counts which no claim uses: variants of ours, or a criterion that misses them."""
-    used = {name for claim in load(root) for name in claim.records}
-    counted = [run.name for run in records.find(root) if run.recipe["preset"] in PRESETS]
-    return [name for name in counted if name not in used]
+def _enough(runs: Sequence[Record]) -> bool:
+    """Whether there are seeds and folds enough to judge."""
+    seeds, folds = ({run.recipe[name] for run in runs} for name in ("seed", "fold"))
+    wanted = protocols.FOLDS.get(runs[0].recipe["protocol"], 1)
+    return len(folds) >= wanted and (len(seeds) >= SEEDS or wanted > 1)
 
 
-def ledger_rows(root: Path | None = None) -> pd.DataFrame:
+def _preference(runs: Sequence[Record], where: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Which of several kinds of runs stands for a claim: the published setting, one with seeds enough, the fullest
+    preset, the fewest departures from it, most runs."""
+    recipe = found.kind_of(runs[0])
+    faithful = found.is_published(recipe, where, published.ABOUT[recipe.paper].get("start", ""))
+    place = PRESETS.index(recipe.preset)
+    return (not faithful, not _enough(runs), place, len(found.departures(recipe, where)), -len(runs))
+
+
+def _measured(estimate: Estimate, unit: str, runs: Sequence[Record], all_: Runs, judged: bool) -> Measured:
+    value, low, high = (float(SCALES[unit] * end) for end in estimate.interval)
+    return Measured(
+        value, low, high, estimate.over, runs[0].recipe["preset"],
+        len({run.recipe["seed"] for run in runs}), len({run.recipe["fold"] for run in runs}),
+        tuple(run.name for run in runs), runs[0].command, tuple(r.name for r in runs if r.name in all_.stale),
+        judged, _enough(runs),
+    )  # fmt: skip
+
+
+def _compare(criterion: Any, runs: Runs) -> Comparison:
+    place = criterion.table or criterion.figure
+    cell = published.cell(criterion.paper, place, criterion.row, criterion.column, criterion.of or None)
+    about = (criterion.dataset, criterion.where, criterion.subset, criterion.metric, str(cell["printed"]))
+    if criterion.where == COUNTED:
+        real, twin = _counted(criterion, cell["unit"]), None
+    else:
+        real, twin = (_absolute(criterion, cell["unit"], name, runs) for name in _names(criterion.dataset))
+    verdict = ""
+    if real and cell["printed"]:
+        margin = (
+            float(criterion.tolerance) / 100 * float(cell["value"]) if criterion.tolerance else _margin(cell["unit"])
+        )
+        verdict = verdict_of(real, float(cell["value"]), margin)
+    return Comparison(place, criterion.row, criterion.column, cell["printed"], cell["unit"], real, twin, verdict, about)
+
+
+def _names(dataset: str) -> tuple[str, str]:
+    """A real data set and its twin."""
+    return dataset, f"{dataset}-twin"
+
+
+def _margin(unit: str) -> float:
+    """The margin of an accuracy in the unit that it is printed in."""
+    return ABSOLUTE * SCALES[unit] / 100
+
+
+def _absolute(criterion: Any, unit: str, dataset: str, runs: Runs) -> Measured | None:
+    where = found.settings(criterion.where)
+    start = published.ABOUT[criterion.paper].get("start", "")
+    # What is tested on another set is tested on that set's twin by a network of a twin.
+    subset = criterion.subset + ("-twin" if criterion.subset.startswith("on_") and dataset.endswith("-twin") else "")
+    for own in sorted(runs.of(criterion.paper, dataset, where), key=lambda own: _preference(own, where)):
+        try:
+            estimate = intervals.estimate(own, criterion.metric, subset)
+        except (KeyError, RecordError):  # it has no such subset or head
+            continue
+        return _measured(estimate, unit, own, runs, found.is_published(found.kind_of(own[0]), where, start))
+    return None
+
+
+def _counted(criterion: Any, unit: str) -> Measured:
+    """A size that needs neither data nor training: of the network at its published size, by ``PART.FIELD``."""
+    part, field = criterion.metric.split(".")
+    value = float(SCALES[unit] * getattr(_sizes(criterion.paper)[part], field))
+    return Measured(value, value, value, COUNTED, COUNTED, 0, 0, (), "", (), True, True)
+
+
+@functools.cache
+def _sizes(paper: str) -> dict[str, Cost]:
+    return papers.module(paper).sizes()
+
+
+def _gain(line: Any, runs: Runs) -> Claim:
+    """How far a method is above its baseline: published, on the real data, on the twin."""
+    cells = [
+        published.cell(line.paper, line.table, row, column, line.of or None)
+        for row, column in ((line.row, line.column), (line.against, line.against_column or line.column))
+    ]
+    printed = float(cells[0]["value"]) - float(cells[1]["value"])
+    text = f"{printed:+.2f}"
+    real, twin = (_paired(line, name, runs) for name in _names(line.dataset))
+    verdict = verdict_of(real, printed, GAIN * abs(printed)) if real else ""
+    about = (line.dataset, line.where, line.subset, line.metric, text)
+    images = line.column if line.of in line.column else ", ".join(dict.fromkeys((line.of, line.column)))
+    title = f"{line.row} over {line.against}, {images.removesuffix(', accuracy')}"
+    one = Comparison(line.table, title, line.metric, text, "points", real, twin, verdict, about)
+    verdict = verdict or ("not run" if runs.at_hand(line.dataset) else "data not available")
+    return Claim(line.paper, "gain", line.name, title, line.notebook, line.cell, verdict, (one,))
+
+
+def _paired(line: Any, dataset: str, runs: Runs) -> Measured | None:
+    """Both methods on one data set, from the same start and with the same seeds; nothing where there are no two."""
+    where, without = found.settings(line.where), found.settings(line.without)
+    others = {_apart(own, where, without): own for own in runs.of(line.paper, dataset, without)}
+    kinds = [own for own in runs.of(line.paper, dataset, where) if _apart(own, where, without) in others]
+    for own in sorted(kinds, key=lambda own: _preference(own, where)):
+        other = others[_apart(own, where, without)]
+        both = {(r.recipe["seed"], r.recipe["fold"]) for r in own} & {
+            (r.recipe["seed"], r.recipe["fold"]) for r in other
+        }
+        own, other = ([r for r in each if (r.recipe["seed"], r.recipe["fold"]) in both] for each in (own, other))
+        if both:
+            try:
+                estimate = intervals.estimate(own, line.metric, line.subset, against=other)
+            except (KeyError, RecordError):  # no such subset, or other images
+                continue
+            return _measured(estimate, "points", own, runs, True)._replace(
+                records=tuple(run.name for run in (*own, *other)),
+                stale=tuple(run.name for run in (*own, *other) if run.name in runs.stale),
+            )
+    return None
+
+
+def _apart(runs: Sequence[Record], *settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What both methods of a pair have alike: every field that is not the paper's own or what sets them apart."""
+    recipe = found.kind_of(runs[0])
+    shared = set(type(recipe).model_fields) - found.own_fields(recipe) - {"method", "landmark_weights"}
+    shared -= {name for each in settings for name in each}
+    return tuple(repr(getattr(recipe, name)) for name in sorted(shared))
+
+
+def verdict_of(ours: Measured, value: float, margin: float) -> str:
+    """``reproduced`` where our interval lies within ``margin`` of the published value, ``differs`` where it lies wholly
+    outside, ``inconclusive`` otherwise and where there are too few seeds or folds."""
+    if not ours.judged:
+        return "another setting"
+    if not ours.enough or math.isnan(ours.low):
+        return "inconclusive"
+    if value - margin <= ours.low and ours.high <= value + margin:
+        return "reproduced"
+    return "differs" if ours.low > value + margin or ours.high < value - margin else "inconclusive"
+
+
+def _verdict(comparisons: Sequence[Comparison], cell: str, data: Sequence[str], runs: Runs) -> str:
+    """Of a claim as a whole: a table of many cells by the share of those that agree."""
+    said = [c.verdict for c in comparisons]
+    agree, differ = said.count("reproduced"), said.count("differs")
+    if agree + differ:
+        if 2 * (agree + differ) < len(said):
+            return "inconclusive"
+        return "reproduced" if agree >= AGREE * (agree + differ) else "differs"
+    for one in ("inconclusive", "another setting"):
+        if one in said:
+            return one
+    if not comparisons:
+        return "shown" if cell else "not shown"
+    return "not run" if all(map(runs.at_hand, data)) else "data not available"
+
+
+def rows(claims: Sequence[Claim]) -> pd.DataFrame:
     """The ledger, one row a claim: published, ours on real data and on the twin, verdict, where and how.
 
-    The numbers are those of the claim's headline; ``judged`` counts the
-    published values that real records could be held against, of all that the
-    claim is about. Missing numbers are NaN, missing words "".
+    The numbers are those of the claim's headline; ``agree`` counts the published values that are reproduced, of those
+    that can be judged. Missing numbers are NaN, missing words "".
     """
-    return pd.DataFrame([_ledger_row(claim) for claim in load(root)])
+    return pd.DataFrame([_row(claim) for claim in claims])
 
 
-def _ledger_row(claim: Claim) -> dict[str, Any]:
+def _row(claim: Claim) -> dict[str, Any]:
     head = claim.headline
     real, twin = (head.real, head.twin) if head else (None, None)
-    judged = sum(c.agrees is not None for c in claim.comparisons)
+    said = [c.verdict for c in claim.comparisons]
+    judged = said.count("reproduced") + said.count("differs") + said.count("inconclusive")
     shown = real or twin
+    source = Path("notebooks") / claim.notebook
+    run = f"papermill {source} out.ipynb -p preset quick" if (ROOT / source).is_file() else ""
     return {
         "paper": published.PAPERS[claim.paper],
         "claim": claim.name,
@@ -175,133 +349,17 @@ def _ledger_row(claim: Claim) -> dict[str, Any]:
         "published": f"{head.printed} {head.unit}".strip() if head else "",
         **_columns("real", real),
         **_columns("twin", twin),
-        "judged": f"{judged} of {len(claim.comparisons)}" if claim.comparisons else "",
-        "agree": sum(c.agrees is True for c in claim.comparisons),
+        "agree": f"{said.count('reproduced')} of {judged}" if judged else "",
         "verdict": claim.verdict,
         "notebook": claim.notebook,
         "cell": claim.cell,
         "record": ", ".join(claim.records),
         "stale": ", ".join(claim.stale),
-        "command": shown.command if shown else _command(claim),
+        "command": shown.command if shown and shown.command else run,
     }
 
 
 def _columns(name: str, measured: Measured | None) -> dict[str, Any]:
-    parts = ("value", "low", "high", "preset", "seeds", "folds", "stale")
-    empty = (math.nan, math.nan, math.nan, "", 0, 0, ())
+    parts = ("value", "low", "high", "over", "preset", "seeds", "folds", "stale")
+    empty = (math.nan, math.nan, math.nan, "", "", 0, 0, ())
     return {f"{name} {part}": getattr(measured, part) if measured else empty[k] for k, part in enumerate(parts)}
-
-
-def _command(claim: Claim) -> str:
-    """What runs a claim that has no record: its notebook, where it is written."""
-    source = Path("notebooks") / claim.notebook
-    return f"papermill {source} out.ipynb -p preset quick" if (ROOT / source).is_file() else ""
-
-
-def _prepared_here(dataset: str) -> bool:
-    return dataset in catalogue.DATASETS and catalogue.at_hand(dataset)
-
-
-# ------------------------------------------------------------------ comparing
-
-
-def _compare(criterion: Any, runs: Sequence[Record], stale: frozenset[str]) -> Comparison:
-    place = criterion.table or criterion.figure
-    cell = published.cell(criterion.paper, place, criterion.row, criterion.column, criterion.of or None)
-    if criterion.where == COUNTED:
-        real, twin = _counted(criterion, cell["unit"]), None
-    else:
-        fitting = [run for run in runs if _fits(run, criterion)]
-        real = _measure([run for run in fitting if _of(run, criterion.dataset)], criterion, cell["unit"], stale)
-        twin = _measure([run for run in fitting if not _of(run, criterion.dataset)], criterion, cell["unit"], stale)
-    agrees = _agree(cell["printed"], real, criterion.tolerance)
-    return Comparison(place, criterion.row, criterion.column, cell["printed"], cell["unit"], real, twin, agrees)
-
-
-def _fits(run: Record, criterion: Any) -> bool:
-    """Whether a record is of the criterion's paper, data (real or twin) and settings, and sets nothing else."""
-    wanted = dict(pair.split("=", 1) for pair in criterion.where.split(";") if pair)
-    names = {criterion.dataset, f"{criterion.dataset}-twin"} if criterion.dataset else {run.recipe["dataset"]}
-    of = run.recipe["paper"] == criterion.paper and run.recipe["dataset"] in names and run.changed <= set(wanted)
-    return of and all(str(run.recipe.get(name)) == value for name, value in wanted.items())
-
-
-def _counted(criterion: Any, unit: str) -> Measured:
-    """A size that needs neither data nor training: of the network at its published size, by ``PART.FIELD``."""
-    part, field = criterion.metric.split(".")
-    value = float(SCALES[unit] * getattr(_sizes(criterion.paper)[part], field))
-    return Measured(value, math.nan, math.nan, COUNTED, 0, 0, (), "", ())
-
-
-@functools.cache
-def _sizes(paper: str) -> dict[str, evaluate.Cost]:
-    return experiments.paper(paper).sizes()
-
-
-def _of(run: Record, dataset: str) -> bool:
-    """Whether a record counts as one on the criterion's real data."""
-    return run.data.real or not dataset
-
-
-def _measure(runs: Sequence[Record], criterion: Any, unit: str, stale: frozenset[str]) -> Measured | None:
-    """Mean and interval over the records of the fullest preset that hold the metric; None if none does."""
-    preset = next((p for p in PRESETS if any(run.recipe["preset"] == p for run in runs)), "")
-    chosen = [run for run in runs if run.recipe["preset"] == preset]
-    found = [(run, value) for run in chosen if (value := _value(run, criterion.subset, criterion.metric))]
-    if not found:
-        return None
-    by_seed: dict[int, list[Interval]] = {}
-    for run, value in found:
-        by_seed.setdefault(run.recipe["seed"], []).append(value)
-    mean = _over([_over_folds(values) for values in by_seed.values()])
-    folds = len({run.recipe["fold"] for run, _ in found})
-    names = tuple(run.name for run, _ in found)
-    scaled = (float(SCALES[unit] * end) for end in mean)
-    old = tuple(name for name in names if name in stale)
-    return Measured(*scaled, preset, len(by_seed), folds, names, found[0][0].command, old)
-
-
-def _value(run: Record, subset: str, metric: str) -> Interval | None:
-    """A record's number with its 95 % interval; a recall's is Wilson's, from the confusion matrix; None if absent."""
-    at: Any = run.metrics.get(subset) if subset else run.model
-    *path, last = metric.split(".")
-    for name in path:
-        at = at.get(name) if isinstance(at, dict) else None
-    if not isinstance(at, dict) or at.get(last) is None:
-        return None
-    value = float(at[last])
-    low, high = (at.get(f"{last}_{end}", math.nan) for end in ("low", "high"))
-    if path == ["recall"] and (counts := run.arrays().get(f"confusion_{subset}")) is not None:
-        images = int(counts[run.classes.index(last)].sum())
-        low, high = stats.binomtest(round(value * images), images).proportion_ci(method="wilson")
-    return Interval(value, float(low), float(high))
-
-
-def _over_folds(values: Sequence[Interval]) -> Interval:
-    """Mean over folds, whose test images are different ones: half widths add in squares."""
-    value = float(np.mean([v.value for v in values]))
-    below = math.sqrt(sum((v.value - v.low) ** 2 for v in values)) / len(values)
-    above = math.sqrt(sum((v.high - v.value) ** 2 for v in values)) / len(values)
-    return Interval(value, value - below, value + above)
-
-
-def _over(values: Sequence[Interval]) -> Interval:
-    """Mean over seeds on the same test images: the wider of the interval over seeds and the mean bootstrap interval."""
-    value, low, high = (float(np.mean([getattr(v, end) for v in values])) for end in Interval._fields)
-    if len(values) > 1:
-        seeds = evaluate.over_seeds([v.value for v in values])
-        low, high = float(np.fmin(low, seeds.low)), float(np.fmax(high, seeds.high))
-    return Interval(value, low, high)
-
-
-def _agree(printed: str, real: Measured | None, tolerance: str) -> bool | None:
-    """Whether the published value, as far as it is printed, lies in our interval or within a tolerance in per cent."""
-    if real is None or not printed:
-        return None
-    low, high = real.low, real.high
-    if tolerance:
-        low, high = (real.value * (1 + sign * float(tolerance) / 100) for sign in (-1, 1))
-    if math.isnan(low) or math.isnan(high):
-        return None
-    half = 0.5 * 10.0 ** -len(printed.partition(".")[2])
-    return low - half <= float(printed) <= high + half

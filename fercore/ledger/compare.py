@@ -1,8 +1,7 @@
 """Is my run right? A reader's run beside the committed reference record of the same recipe.
 
-Both are followed from the start: recipe, data, code, first weights, loss of the
-first batch, loss of the first epoch, final numbers. The first place where they
-part says why the rest does.
+Both are followed from the start: recipe, data, code, first weights, loss of the first batch, loss of the first epoch,
+final numbers. The first place where they part says why the rest does.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from fercore import records
 from fercore.errors import RecordError
@@ -114,6 +115,43 @@ def runs_of(out: Path) -> list[Record]:
         what = f"{out} shows no record of a run of its own" + (f" (only {', '.join(names)})" if names else "") + "."
         raise RecordError(what, do="execute a notebook that trains, or set FERCORE_RECORDS to where its records lie")
     return [records.read(folder) for folder in there]
+
+
+TIMES = frozenset({"seconds", "started", "frames_per_second", "peak_memory", "checksum", "arrays_hash"})
+"""Fields in which two equal runs may differ."""
+
+
+def differences(one: Record, two: Record) -> list[tuple[str, Any, Any]]:
+    """Every field and array in which two records differ, times aside: dotted name and both values, None where one has
+    it not. An array stands for itself by its type and shape."""
+
+    def everything(record: Record) -> dict[str, Any]:
+        fields = {
+            name: value for name, value in _flat(record.model_dump()).items() if name.rpartition(".")[2] not in TIMES
+        }
+        return fields | {f"arrays.{name}": _Array(value) for name, value in record.arrays().items()}
+
+    first, second = everything(one), everything(two)
+    names = dict.fromkeys([*first, *second])
+    return [(name, first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)]
+
+
+def is_result(name: str) -> bool:
+    """Whether a field of :func:`differences` is what an equal run must repeat to the last bit."""
+    return name.partition(".")[0] in ("metrics", "stages", "history", "weights", "arrays")
+
+
+class _Array:
+    """An array that is equal to another one when every bit is, and that is shown by its form."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        self.form, self.bytes = f"{value.dtype} {value.shape}", value.tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Array) and (self.form, self.bytes) == (other.form, other.bytes)
+
+    def __repr__(self) -> str:
+        return self.form
 
 
 SAME = ("paper", "method", "dataset", "preset", "fold")
@@ -232,9 +270,8 @@ def _numbers(ours: Record, reference: Record, allowed: Allowed) -> Iterator[Step
 def allowance(allowed: Allowed, accuracy: float, images: int) -> float:
     """How far two accuracies on the same images may be apart: the measured spread, more where images are few.
 
-    Two trainings that parted answer some images otherwise; on n images that
-    alone moves the accuracy p by ``sqrt(p (1 - p) / n)``, of which three are
-    allowed. Two right and two wrong answers are added first (Agresti and
+    Two trainings that parted answer some images otherwise; on n images that alone moves the accuracy p by
+    ``sqrt(p (1 - p) / n)``, of which three are allowed. Two right and two wrong answers are added first (Agresti and
     Coull 1998), so that 0 and 1 have a spread, too.
     """
     number = images + 4

@@ -1,0 +1,134 @@
+"""Records by their recipes: all of one recipe whatever the seed and fold, and how near it is to the published one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fercore import papers, records
+from fercore.data import protocols, twin_designs
+from fercore.errors import RecordError
+from fercore.recipe import Recipe
+from fercore.records import Record
+from fercore.training import experiments
+
+FREE = ("seed", "fold")
+"""Fields in which runs of one kind differ: which draw, and which part of a protocol."""
+
+
+@cache
+def _kind(name: str, folder: Path) -> Recipe:
+    recipe = experiments.recipe_of(records.read(folder))
+    data = recipe.data
+    if data and recipe.dataset in twin_designs.DESIGNS:  # what a twin is by itself now is no change of it
+        own = twin_designs.parameters(recipe.dataset, recipe.preset).model_dump()
+        data = {name: value for name, value in data.items() if own[name] != value}
+    return recipe.but(seed=0, fold=0, data=data)
+
+
+def kind_of(record: Record) -> Recipe:
+    """A record's recipe with seed and fold 0: equal for all runs of one kind."""
+    return _kind(record.name, record.folder)
+
+
+def matching(recipe: Recipe, root: Path | None = None) -> list[Record]:
+    """The records of a recipe with any seed and fold, in their order; committed ones, or those under ``root``."""
+    wanted = recipe.but(seed=0, fold=0)
+    same = {name: getattr(recipe, name) for name in ("paper", "method", "dataset", "preset")}
+    found = [record for record in records.find(root, **same) if kind_of(record) == wanted]
+    return sorted(found, key=lambda record: (record.recipe["seed"], record.recipe["fold"]))
+
+
+def reference(root: Path | None = None, **recipe: Any) -> list[Record]:
+    """The records of a paper's preset and data set, every method, seed and fold, all else as these values say.
+
+    ``reference(paper="lan", dataset="ferplus", preset="quick")``. None is an error.
+    """
+    given = {name: value for name, value in recipe.items() if name not in ("paper", "preset", "dataset", *FREE)}
+    chosen = {name: value for name, value in recipe.items() if name in (*FREE, "method")}
+    module = papers.module(recipe["paper"])
+    found = [
+        record
+        for record in records.find(root, paper=recipe["paper"], preset=recipe["preset"], dataset=recipe["dataset"])
+        if all(record.recipe[name] == value for name, value in chosen.items())
+        and kind_of(record)
+        == module.recipe(recipe["preset"], recipe["dataset"], **{"method": record.recipe["method"]} | given)
+    ]
+    if not found:
+        wanted = ", ".join(f"{name} {value}" for name, value in recipe.items())
+        raise RecordError(f"book/records holds no reference record of {wanted}.", do="restore it from the repository")
+    return found
+
+
+def by_kind(runs: Sequence[Record]) -> list[list[Record]]:
+    """Runs of equal recipes together, by seed and fold."""
+    kinds: dict[str, list[Record]] = {}
+    for run in sorted(runs, key=lambda run: (run.recipe["seed"], run.recipe["fold"])):
+        kinds.setdefault(kind_of(run).key(), []).append(run)
+    return list(kinds.values())
+
+
+def settings(text: str) -> dict[str, Any]:
+    """``method=pcda;anchor_weight=0.0`` as names and values."""
+    return {name: yaml.safe_load(value) for name, _, value in (pair.partition("=") for pair in text.split(";") if pair)}
+
+
+def departures(recipe: Recipe, where: Mapping[str, Any]) -> set[str]:
+    """Fields in which a recipe is otherwise than its preset has it with the values of ``where``, seed and fold apart.
+
+    ``setting`` is that of the recipe itself: whether it is the published one is another question.
+    """
+    module = papers.module(recipe.paper)
+    usual = module.recipe(recipe.preset, recipe.dataset, **{"setting": recipe.setting} | where)
+    held = set(type(recipe).model_fields) - {*FREE, "also_on"}  # being tested elsewhere, too, changes nothing
+    return {name for name in held if _split(name, getattr(recipe, name)) != _split(name, getattr(usual, name))}
+
+
+def has(recipe: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    """Whether a recipe has these values."""
+    return all(_split(name, recipe.get(name)) == _split(name, value) for name, value in where.items())
+
+
+def _split(name: str, value: Any) -> Any:
+    """A value of a field; of a protocol's name the split itself, which may have two names."""
+    return protocols.PROTOCOLS.get(value, value) if name == "protocol" else value
+
+
+def own_fields(recipe: Recipe) -> set[str]:
+    """Fields that only this paper's recipes have, weights to start from apart."""
+    kinds = type(recipe).__mro__[1:]
+    shared = {name for kind in kinds for name in getattr(kind, "model_fields", ())}
+    return set(type(recipe).model_fields) - shared - set(STARTS)
+
+
+STARTS = ("start", "landmark_weights")
+"""Fields that name weights to start from."""
+
+
+def is_variant(recipe: Recipe, where: Mapping[str, Any]) -> bool:
+    """Whether a recipe changes the method itself beyond ``where``: a row of an ablation, not a run of the method.
+
+    A part that others start trained and this one does not is such a change, too; ``start`` is a question of its own.
+    """
+    changed = departures(recipe, where)
+    untrained = {name for name in changed & set(STARTS[1:]) if not getattr(recipe, name)}
+    return bool(untrained | changed & (own_fields(recipe) - {"method"}))
+
+
+def is_published(recipe: Recipe, where: Mapping[str, Any], start: str) -> bool:
+    """Whether a recipe is what the paper prints: its size and values, and weights of the same kind to start from.
+
+    ``start``: what published networks start from, ``faces`` or nothing. A file is taken for weights of faces; our own
+    pre-training is none of a paper's.
+    """
+    usual = papers.module(recipe.paper).recipe(recipe.preset, recipe.dataset, **{"setting": recipe.setting} | where)
+    asked = {name: getattr(usual, name) for name in STARTS if hasattr(usual, name)} | {"start": start}
+    given = {name: getattr(recipe, name) for name in asked if name not in where}
+    theirs = all(
+        bool(value) and value not in papers.pretraining() if asked[name] else not value for name, value in given.items()
+    )
+    return recipe.setting == "published" and theirs and not departures(recipe, dict(where) | given)
