@@ -2,6 +2,7 @@
 PRESET ?= smoke
 CORES ?= 2
 PYTHON ?= python3 python3.13 python3.12 python3.11
+comma := ,
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -15,11 +16,11 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export JUPYTER_PREFER_ENV_PATH := 1
 unexport PYTHONHOME
 
-.PHONY: help env book test lint lab bench lock clean distclean
+.PHONY: help env book records test lint lab bench lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@echo "  Variables: PRESET=smoke|quick|paper  CORES=2  PYTHON=python3.12"
+	@echo "  Variables: PRESET=smoke|quick|paper  CORES=2  PYTHON=python3.12; of records: ONLY=lan  GPU=trainings at once"
 
 env: $(ENV) ## set up .venv from requirements.lock (done by every other target)
 
@@ -50,6 +51,13 @@ $(ENV): requirements.lock pyproject.toml
 book: $(ENV) ## render data, execute every notebook at PRESET, compile _build/html/index.html
 	@echo "== Making the book: preset $(PRESET), $(CORES) cores"
 	@python -m fercore.cli book make --preset $(PRESET) --cores $(CORES)
+
+records: $(ENV) ## train every record that the book wants at PRESET and that is missing or stale (ONLY=lan: of one paper)
+	@echo "== Records: preset $(PRESET)$(if $(ONLY),$(comma) only $(ONLY)), $(or $(GPU),$(CORES)) at a time"
+	@python -m snakemake records --cores $(or $(GPU),$(CORES)) --nolock --keep-going --rerun-incomplete --quiet rules \
+	  --scheduler greedy $(if $(GPU),--resources gpu=$(GPU)) \
+	  --config records=1 preset=$(PRESET) $(if $(ONLY),only=$(ONLY)) $(if $(GPU),gpu=1)
+	@echo "== Done. fercore plan says what is left, git status which records are new"
 
 test: $(ENV) ## everything that is checked: style, unit tests, all notebooks, the book
 	@$(MAKE) --no-print-directory lint

@@ -1,40 +1,38 @@
-"""The work as a graph: data -> executed notebooks -> staged tree -> book.
+"""The work as a graph: data -> pre-training -> records -> executed notebooks -> staged tree -> book.
 
-`make book` runs it; by hand: snakemake --cores 2 --config preset=quick.
+`make book` runs it, `make records` the trainings alone; by hand: snakemake --cores 2 --config preset=quick.
 On a cluster the same file runs under Snakemake's executor plugins. A notebook
 runs again when its source, a fercore file that it reaches by import, the data
-it names or (where it shows records) a committed record has changed.
+that its metadata name or (where it shows records) a committed record has changed.
 """
 
+import json
 import os
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
-from fercore import book, paths, provenance
+from fercore import paths, provenance
+from fercore.book import site
 
 PRESET = config.get("preset", "smoke")
 RUNS = f"_runs/{PRESET}"
-NOTEBOOKS = [page.removeprefix("notebooks/") for page in book.notebooks()]
+NOTEBOOKS = [page.removeprefix("notebooks/") for page in site.notebooks()]
 FERCORE = f"{sys.executable} -m fercore.cli"
 os.environ["FERCORE_STEP"] = "1"  # marks the lines that `make book` shows
 
-# What each notebook works on by default, so that it is prepared once, before.
-DATA = {
-    "data/twins": ["kdef-twin"],
-    "data/calibration": ["kdef-twin"],
-    "data/ferplus": ["ferplus"],
-    "data/reality": ["ferplus-twin", "ferplus"],
-    "lan/training": ["kdef-twin"],
-    "lan/ablations": ["kdef-twin"],
-    "pcda/training": ["rafdb-twin", "landmark-twin"],
-    "pcda/ablations": ["rafdb-twin", "landmark-twin"],
-    "pretraining/identity": ["identity-twin"],
-    "pretraining/landmarks": ["landmark-twin"],
-    "use/photo": ["kdef-twin"],
-}
 # Sets that nobody can ship: part of the graph where FERCORE_DATA holds them.
 REAL = {"ferplus": ["ferplus", "FERPlus", "ferplus.tar.gz"]}
+
+
+def files(folder, pattern):
+    return sorted(path.as_posix() for path in Path(folder).rglob(pattern) if path.is_file())
+
+
+RECORDS = files("book/records", "record.json")
+# What the papers print, and what the book says of each.
+PUBLISHED = [*files("fercore/published", "*.csv"), *files("fercore/papers", "*.toml")]
 
 
 def at_hand(name):
@@ -44,15 +42,13 @@ def at_hand(name):
 
 
 def code_of(modules):
-    return [path.relative_to(paths.ROOT).as_posix() for path in provenance.sources(modules)]
+    return [paths.relative(path) for path in provenance.sources(modules)]
 
 
 @cache
 def code_of_notebook(name):
-    found = provenance.notebook_sources(Path(f"notebooks/{name}.ipynb"))
-    files = [path.relative_to(paths.ROOT).as_posix() for path in found]
-    published = sorted(path.as_posix() for path in Path("fercore/published").glob("*.csv"))
-    return files + (published if "fercore/published/__init__.py" in files else [])
+    found = [paths.relative(path) for path in provenance.notebook_sources(Path(f"notebooks/{name}.ipynb"))]
+    return found + (PUBLISHED if "fercore/published/__init__.py" in found else [])
 
 
 def code(wildcards):
@@ -60,17 +56,16 @@ def code(wildcards):
 
 
 def data(wildcards):
-    return [f"{RUNS}/data/{name}.json" for name in DATA.get(wildcards.name, []) if at_hand(name)]
+    named = json.loads(Path(f"notebooks/{wildcards.name}.ipynb").read_text())["metadata"].get("data_sets", [])
+    return [f"{RUNS}/data/{name}.json" for name in named if at_hand(name)]
 
 
 def records(wildcards):
-    shown = "fercore/records.py" in code(wildcards)
-    return sorted(path.as_posix() for path in Path("book/records").rglob("record.json")) if shown else []
+    return RECORDS if "fercore/records.py" in code(wildcards) else []
 
 
 def prose():
-    found = (path for path in Path("book").rglob("*") if path.is_file() and "records" not in path.parts)
-    return sorted(path.as_posix() for path in found if not path.name.startswith("."))
+    return [file for file in files("book", "*") if not file.startswith("book/records/") and "/." not in file]
 
 
 wildcard_constraints:
@@ -118,12 +113,12 @@ rule stage:
         prose(),
         [f"{RUNS}/notebooks/{name}.ipynb" for name in NOTEBOOKS],
         # What is stale depends on the papers' code, which is imported by name.
-        code_of(["fercore.book", *(f"fercore.papers.{path.stem}" for path in Path("fercore/papers").glob("*.py"))]),
+        code_of(["fercore.book.site", *(f"fercore.papers.{path.stem}" for path in Path("fercore/papers").glob("*.py"))]),
         # The ledger shows records and published values, every page its costs, the list of equations the tests.
         "book/records/costs.csv",
-        sorted(path.as_posix() for path in Path("book/records").rglob("record.json")),
-        sorted(path.as_posix() for path in Path("fercore/published").glob("*.csv")),
-        sorted(path.as_posix() for path in Path("tests").rglob("test_*.py")),
+        RECORDS,
+        PUBLISHED,
+        files("tests", "test_*.py"),
     output:
         "_build/src/staged.txt",
     shell:
@@ -138,3 +133,43 @@ rule build:
         "_build/html/built.txt",
     shell:
         "{FERCORE} book build _build/src _build/html && echo {PRESET} > {output}"
+
+
+# ---- records: one job for each that is missing or stale ----
+
+
+def wanted():
+    """The trainings that `make records` asks for, by name; nothing where the book is made."""
+    if not config.get("records"):
+        return {}
+    words = ["records", "jobs", "--preset", config.get("preset", ""), "--only", config.get("only", "")]
+    found = subprocess.run([*FERCORE.split(), *words], capture_output=True, text=True)
+    if found.returncode:
+        raise WorkflowError(found.stderr)
+    return json.loads(found.stdout)
+
+
+JOBS = wanted()
+
+
+rule records:
+    input:
+        [f"_runs/jobs/{name}.done" for name in JOBS],
+
+
+rule training:
+    input:
+        lambda wildcards: [f"_runs/jobs/{name}.done" for name in JOBS[wildcards.job]["before"]],
+    output:
+        "_runs/jobs/{job}.done",
+    log:
+        "_runs/jobs/{job}.log",
+    threads: 1
+    priority: lambda wildcards: len(JOBS) - list(JOBS).index(wildcards.job)  # the most wanted first
+    resources:
+        mem_mb=lambda wildcards: JOBS[wildcards.job]["mib"],
+        gpu=1 if config.get("gpu") else 0,  # a share of one: as many at once as --resources gpu= allows
+    params:
+        name=lambda wildcards: JOBS[wildcards.job]["job"],
+    shell:
+        "OMP_NUM_THREADS={threads} FERCORE_PROGRESS=0 {FERCORE} records make '{params.name}' 2> >(tee {log} >&2) && touch {output}"

@@ -2,127 +2,143 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_records import record_of
 
-from fercore import figures, records
+from fercore import figures, intervals, papers, published, records
 from fercore.errors import ParameterError, RecordError
 from fercore.papers import lan
 from fercore.recipe import Recipe
 from fercore.records import Record
 from fercore.studies import ablations
 
-
-def test_every_row_changes_one_thing_and_each_recipe_comes_once() -> None:
-    found = list(ablations.recipes("lan", seed=3))
-    own = lan.recipe("quick", "kdef-twin", seed=3)
-    assert found[0] == own and len({recipe.key() for recipe in found}) == len(found)
-    rows = [changes for rows in ablations.ROWS["lan"].values() for changes in rows.values() if changes]
-    assert len(found) == 1 + len(rows)
-    for recipe in found[1:]:
-        differing = {name for name, value in recipe.model_dump().items() if value != own.model_dump()[name]}
-        assert len(differing) == 1
+PAPERS = [paper for paper in papers.names() if published.ABOUT.get(paper, {}).get("ablations")]
 
 
-@pytest.mark.parametrize("paper", ablations.ROWS)
-def test_each_ablation_has_one_row_as_published(paper: str) -> None:
-    for rows in ablations.ROWS[paper].values():
-        assert sum(not changes for changes in rows.values()) == 1
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_row_changes_one_thing_and_one_changes_nothing(paper: str) -> None:
+    recipe = papers.module(paper).recipe
+    own = recipe("quick", "kdef-twin")
+    for rows in published.ablations(paper).values():
+        assert list(rows.values()).count({}) == 1
+        made = [recipe("quick", "kdef-twin", **changes) for changes in rows.values()]
+        assert len({one.key() for one in made}) == len(rows)
+        for changes, one in zip(rows.values(), made, strict=True):
+            assert {name for name, value in one if value != getattr(own, name)} == set(changes)
 
 
 def test_published_rows_are_those_of_the_table() -> None:
-    assert ablations.quoted("lan", "fusion") == {"addition": 60.88, "concatenation": 60.2, "averaging": 59.4}
-    pcda = ablations.quoted("pcda", "attention")
-    assert len(pcda) == 8 and pcda["none"] == 91.3 and max(pcda, key=pcda.get) == "dot+cross+NeAA"
-    assert ablations.quoted("pcda", "map")["Max+Repeat"] == pcda["dot+cross+NeAA"]
+    assert published.of_ablation("lan", "fusion") == {"addition": 60.88, "concatenation": 60.2, "averaging": 59.4}
+    pcda = published.of_ablation("pcda", "attention")
+    assert len(pcda) == 8 and pcda["none"] == 91.3 and max(pcda, key=lambda row: pcda[row]) == "dot+cross+NeAA"
+    assert published.of_ablation("pcda", "map")["Max+Repeat"] == pcda["dot+cross+NeAA"]
+    with pytest.raises(ParameterError, match="prints no table of 'alpha'"):
+        published.of_ablation("lan", "alpha")
 
 
 def test_choosing_an_ablation() -> None:
-    assert list(ablations.chosen("lan", "alpha")) == ["alpha"] and ablations.chosen("lan") == ablations.ROWS["lan"]
+    assert list(ablations.chosen("lan", "alpha")) == ["alpha"]
+    assert ablations.chosen("lan") == published.ablations("lan")
     with pytest.raises(ParameterError, match="did you mean 'fusion'"):
         ablations.chosen("lan", "fuson")
 
 
-def saved(tmp_path: Any, recipe: Recipe, key: str, right: list[int]) -> Record:
-    """A record on six images of two people, of which ``right`` are right."""
-    answers = np.where(np.isin(np.arange(6), right), 0, 1)
+PEOPLE = 4
+
+
+def saved(root: Path, recipe: Recipe, right: Sequence[int]) -> Record:
+    """A record on twelve images of four people, of which so many of each person are right."""
+    answers = np.concatenate([[0] * number + [1] * (3 - number) for number in right])
     arrays = {
-        "labels": np.zeros(6, int),
+        "labels": np.zeros(3 * PEOPLE, int),
         "probabilities": np.eye(2)[answers],
-        "samples": np.array(list("abcdef")),
-        "subjects": np.array(list("xxxyyy")),
-        "in_test": np.ones(6, bool),
+        "samples": np.array([f"{number:02}" for number in range(3 * PEOPLE)]),
+        "subjects": np.repeat(list("wxyz"), 3),
+        "in_test": np.ones(3 * PEOPLE, bool),
     }
-    base = record_of(key)
-    record = base.model_copy(update={"recipe": recipe.model_dump(), "metrics": {"test": {"accuracy": len(right) / 6}}})
-    return records.write(record, arrays, tmp_path)
+    metrics = {"test": {"accuracy": sum(right) / (3 * PEOPLE)}}
+    update = {"recipe": recipe.model_dump(), "key": recipe.key(), "metrics": metrics}
+    return records.write(record_of().model_copy(update=update), arrays, root)
 
 
-def test_a_table_pairs_each_run_with_the_published_setting(tmp_path: Any) -> None:
-    own = lan.recipe("quick", "kdef-twin")
-    for number, (changes, right) in enumerate({"": [0, 1, 2], "concat": [0, 1, 2, 3, 4, 5], "mean": [2]}.items()):
-        saved(tmp_path, own.but(fusion=changes) if changes else own, str(number) * 10, right)
-    saved(tmp_path, own.but(seed=1), "9" * 10, [0])  # of another seed: no row
+def own(**changes: object) -> Recipe:
+    return lan.recipe("quick", "kdef-twin", **changes)
+
+
+def test_a_table_pairs_each_run_with_the_published_setting_of_its_seed_and_fold(tmp_path: Path) -> None:
+    saved(tmp_path, own(), [1, 1, 1, 1])
+    saved(tmp_path, own(seed=1), [3, 3, 3, 2])
+    saved(tmp_path, own(fusion="concat"), [2, 2, 2, 2])
+    saved(tmp_path, own(fusion="mean", seed=1), [3, 3, 2, 1])
+    saved(tmp_path, own(fusion="mean", seed=2), [0, 0, 0, 0])  # of a seed that the published setting has not
     found = ablations.runs("lan", root=tmp_path)
     assert list(found["fusion"]) == ["addition", "concatenation", "averaging"] and list(found["alpha"]) == ["0.5"]
     table = ablations.table(found, "lan")
     rows = table[table["ablation"] == "fusion"].set_index("row")
-    assert rows["accuracy"].tolist() == pytest.approx([50, 100, 100 / 6])
-    assert np.isnan(rows["difference"]["addition"])
-    # Person x: 3 of 3 before, person y: 0 of 3; concatenation adds y's three images, averaging loses two of x's.
-    assert rows.loc["concatenation", ["difference", "low", "high"]].tolist() == pytest.approx([50, 0, 100])
-    assert rows.loc["averaging", ["difference", "low", "high"]].tolist() == pytest.approx([-100 / 3, -200 / 3, 0])
-    # McNemar: 3 of 3 one way, p = 2 / 8; 2 of 2, p = 2 / 4. Holm: the smaller times two, the larger at least that.
-    assert rows["p (Holm)"].tolist()[1:] == pytest.approx([0.5, 0.5])
+    assert rows["accuracy"].tolist() == pytest.approx([62.5, 200 / 3, 75])
+    assert rows["seeds"].tolist() == [2, 1, 1] and rows["folds"].tolist() == [1, 1, 1]
+    assert rows["wins"].tolist()[1:] == ["1 of 1", "0 of 1"] and np.isnan(rows["difference"]["addition"])
+    # Each person has one image of three more: no spread over people.
+    assert rows.loc["concatenation", ["difference", "low", "high"]].tolist() == pytest.approx([100 / 3] * 3)
+    assert rows.loc["averaging", "difference"] == pytest.approx(-100 / 6)
+    low, high = rows.loc["averaging", ["low", "high"]]
+    assert low < -100 / 6 < 0 < high, "two of four people lose one image each: t(3)"
     axes = figures.differences(table, against="own")
     assert [label.get_text() for label in axes.get_yticklabels()] == table["row"].tolist()
 
 
-def test_over_seeds_each_row_is_held_against_the_published_setting_of_its_seed(tmp_path: Any) -> None:
-    right = {"add": ([0], [0, 1], [0, 1, 2]), "concat": ([0, 1], [0, 1, 2], [0, 1, 2, 3]), "mean": ([0, 1],)}
-    for fusion, of_seeds in right.items():
-        for seed, answers in enumerate(of_seeds):
-            recipe = lan.recipe("quick", "kdef-twin", seed=seed, fusion=fusion)
-            saved(tmp_path, recipe, f"{fusion[0]}{seed}" * 5, answers)
-    table = ablations.over_seeds("lan", "quick", "kdef-twin", tmp_path)
-    rows = table[table["ablation"] == "fusion"].set_index("row")
-    assert rows["seeds"].to_dict() == {"addition": 3, "concatenation": 3, "averaging": 1}
-    assert rows["accuracy"].tolist() == pytest.approx([100 / 3, 50, 100 / 3])
-    # One image of six more in every seed: no spread over seeds, whatever the seeds' own levels are.
-    assert rows.loc["concatenation", ["difference", "low", "high"]].tolist() == pytest.approx([100 / 6] * 3)
-    assert rows["wins"].tolist()[1:] == [3, 1] and np.isnan(rows.loc["addition", "difference"])
-    assert rows.loc["averaging", "difference"] == pytest.approx(100 / 6) and np.isnan(rows.loc["averaging", "low"])
-    assert figures.differences(table, against="own").get_xlabel() == "difference in points"
+def test_over_seeds_and_folds_a_row_is_held_against_its_own_partner(tmp_path: Path) -> None:
+    for place, level in enumerate(([1, 0, 0, 0], [1, 1, 1, 0], [2, 2, 1, 1])):
+        for name in ("seed", "fold"):
+            saved(tmp_path / name, own(**{name: place}), level)
+            saved(tmp_path / name, own(**{name: place}, fusion="concat"), [number + 1 for number in level])
+    for name in ("seed", "fold"):
+        table = ablations.table(ablations.runs("lan", root=tmp_path / name), "lan")
+        row = table[table["row"] == "concatenation"].iloc[0]
+        assert (row[f"{name}s"], row["wins"]) == (3, "3 of 3")
+        # One image of three more of everybody in every run: no spread, whatever the runs' own levels are.
+        assert row[["difference", "low", "high"]].tolist() == pytest.approx([100 / 3] * 3)
 
 
-def test_over_seeds_needs_the_published_setting(tmp_path: Any) -> None:
-    saved(tmp_path, lan.recipe("quick", "kdef-twin", fusion="mean"), "1" * 10, [0])
-    with pytest.raises(RecordError, match="No record of the published setting"):
-        ablations.over_seeds("lan", "quick", "kdef-twin", tmp_path)
+def test_p_is_corrected_for_all_rows_of_all_ablations(tmp_path: Path) -> None:
+    saved(tmp_path, own(), [1, 1, 1, 1])
+    for changes, right in (
+        ({"fusion": "concat"}, [2, 2, 2, 1]),
+        ({"alpha": 0.0}, [2, 2, 1, 1]),
+        ({"clusters": 3}, [1, 1, 1, 2]),
+    ):
+        saved(tmp_path, own(**changes), right)
+    found = ablations.runs("lan", root=tmp_path)
+    table = ablations.table(found, "lan").set_index("row")["p (Holm)"]
+    rows = {row: runs for own_rows in found.values() for row, runs in own_rows.items()}
+    alone = {row: intervals.estimate(rows[row], against=rows["addition"]).p for row in ("concatenation", "none", "3")}
+    # Three runs are compared; one of them stands in two ablations (alpha 0, no guidance) and counts once.
+    assert table[list(alone)].to_dict() == pytest.approx(intervals.holm(alone)) and table["0"] == table["none"]
+    assert table["concatenation"] == pytest.approx(3 * alone["concatenation"])
 
 
-def test_a_table_needs_the_published_setting(tmp_path: Any) -> None:
-    saved(tmp_path, lan.recipe("quick", "kdef-twin", fusion="mean"), "1" * 10, [0])
-    found = {"fusion": ablations.runs("lan", root=tmp_path)["fusion"]}
-    with pytest.raises(RecordError, match="No record of the published setting"):
-        ablations.table(found, "lan")
+def test_a_table_needs_the_published_setting(tmp_path: Path) -> None:
+    saved(tmp_path, own(fusion="mean"), [0, 0, 1, 0])
+    with pytest.raises(RecordError, match=r"No record of the published setting \(fusion: addition\)"):
+        ablations.table(ablations.runs("lan", root=tmp_path), "lan")
 
 
-def test_runs_on_other_images_are_not_paired(tmp_path: Any) -> None:
-    one = saved(tmp_path, lan.recipe("quick", "kdef-twin"), "1" * 10, [0])
-    two = saved(tmp_path, lan.recipe("quick", "kdef-twin", fusion="mean"), "2" * 10, [0])
-    arrays = two.arrays() | {"samples": np.array(list("abcdeg"))}
-    other = records.write(two.model_copy(update={"key": "3" * 10}), arrays, tmp_path / "other")
+def test_runs_on_other_images_are_not_paired(tmp_path: Path) -> None:
+    saved(tmp_path, own(), [1, 1, 1, 1])
+    other = saved(tmp_path, own(fusion="mean"), [2, 1, 1, 1])
+    names = other.arrays()["subjects"]
+    records.write(other, other.arrays() | {"subjects": np.char.add(names, "a")}, tmp_path)
     with pytest.raises(RecordError, match="not tested on the same images"):
-        records.paired(one, other)
+        ablations.table(ablations.runs("lan", root=tmp_path), "lan")
 
 
 def test_a_row_is_said_in_words() -> None:
-    lines = pd.DataFrame({"row": ["a", "b", "b"], "difference": [np.nan, np.nan, -0.254], "low": -0.5, "high": 0.04})
-    assert ablations.said(lines, "b") == "-0.25 points [-0.50, +0.04]"
+    lines = pd.DataFrame({"row": ["a", "b", "b"], "difference": [np.nan, np.nan, -0.254], "low": -0.5, "high": -0.001})
+    assert ablations.in_words(lines, "b") == "−0.25 points (−0.50 to +0.00)"
     with pytest.raises(ParameterError, match="no row that changes something 'a'"):
-        ablations.said(lines, "a")
+        ablations.in_words(lines, "a")
