@@ -17,7 +17,7 @@ import pandas as pd
 
 from fercore.data import picture_files
 from fercore.data.labels import EXPRESSIONS
-from fercore.data.picture_files import BOX, Listing, PictureSet, listed
+from fercore.data.picture_files import BOX, Listing, PictureSet, listed, said
 from fercore.data.pose_subsets import AFFECTNET_ORDER, mark
 from fercore.errors import DataError
 
@@ -64,7 +64,7 @@ def read(source: Path) -> Listing:
     else:
         what = "The pose lists name images of the first release; the second one numbers its images anew"
         unmarked = [f"{what}: no subset is marked."]
-    return Listing(table, [text for text in (*problems, *unmarked) if text])
+    return Listing(table, said(*problems, *unmarked))
 
 
 def _first_release(source: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -17,18 +17,10 @@ import pandas as pd
 
 from fercore.data import picture_files
 from fercore.data.labels import SEVEN
-from fercore.data.picture_files import Listing, PictureSet, listed, named
+from fercore.data.picture_files import Listing, PictureSet, by_name, listed, named, said
 from fercore.errors import DataError, ParameterError
 
-CODES = {
-    "AN": "anger",
-    "DI": "disgust",
-    "FE": "fear",
-    "HA": "happiness",
-    "NE": "neutral",
-    "SA": "sadness",
-    "SU": "surprise",
-}
+CODES = {name[:2].upper(): name for name in SEVEN}
 NINE = (-90, -60, -45, -30, 0, 30, 45, 60, 90)
 PANS, TILTS = tuple(sorted((*NINE, -15, 15))), (-30, -15, 0, 15, 30)
 VIEWS = ("nine", "all")
@@ -56,41 +48,31 @@ def parse_name(name: str) -> dict[str, object] | None:
 
 def scans(source: Path) -> Listing:
     """Every scan with a name of the set's form: its row, its file, its picture ("" where there is none)."""
-    rows, misnamed, bare = {}, [], []
-    for path in picture_files.files_under(source, (".wrl",)):
-        known, file = parse_name(path.name), path.relative_to(source).as_posix()
-        if known is None:
-            if "_F3D" in path.name.upper():  # the raw scans beside them have other names
-                misnamed.append(file)
-            continue
-        texture = _texture(path)
-        if texture is None:
-            bare.append(file)
-        where = "" if texture is None else texture.relative_to(source).as_posix()
-        rows.setdefault(known["model"], known | {"file": file, "texture": where})
+    rows, misnamed = by_name(source, (".wrl",), lambda file: parse_name(file.name))
     if not rows:
         raise DataError(f"{source} holds no file with a name like F0001_AN01WH_F3D.wrl.", do=SET.how_to_get)
-    table = pd.DataFrame(rows.values()).sort_values("model", ignore_index=True)
+    table = pd.DataFrame(rows).drop_duplicates("model").sort_values("model", ignore_index=True)
+    table["texture"] = [_texture(source, file) for file in table["file"]]
     people = table["subject"].nunique()
-    problems = [
+    misnamed = [file for file in misnamed if "_F3D" in Path(file).name.upper()]  # raw scans have other names
+    problems = said(
         listed("scans with a name of another form, which were left out", misnamed),
-        listed("scans without a picture, which are drawn as grey clay", bare),
+        listed("scans without a picture, which are drawn as grey clay", table["file"][table["texture"] == ""]),
         f"{len(table):,} scans of {people} people, published {MODELS:,} of {PEOPLE}." if len(table) != MODELS else "",
-    ]
-    return Listing(table, [text for text in problems if text])
-
-
-def _texture(path: Path) -> Path | None:
-    """The picture of a scan: of the same name, or with F2D in it."""
-    names = {path.stem, re.sub("F3D$", "F2D", path.stem, flags=re.IGNORECASE)}
-    found = (
-        path.with_name(name + ending) for name in sorted(names, reverse=True) for ending in (".bmp", ".png", ".jpg")
     )
-    return next((file for file in found if file.is_file() and not file.is_symlink()), None)
+    return Listing(table, problems)
+
+
+def _texture(source: Path, file: str) -> str:
+    """The picture of a scan: of the same name, or with F2D in it; "" where there is none."""
+    path = source / file
+    names = (path.stem, re.sub("F3D$", "F2D", path.stem, flags=re.IGNORECASE))
+    found = (path.with_name(name + ending) for name in names for ending in (".bmp", ".png", ".jpg"))
+    return next((f.relative_to(source).as_posix() for f in found if f.is_file() and not f.is_symlink()), "")
 
 
 def read(source: Path, *, views: str = "nine") -> Listing:
-    """One row a view: of every scan the nine pans, or ``all``, with pans of 15 degrees and tilts at full strength.
+    """One row per view: nine pans of every scan; with ``all``, also ±15 degrees, and tilted cameras at full strength.
 
     A tilted camera looks from at most 45 degrees aside, as in PATA's third setting.
     """
@@ -98,9 +80,8 @@ def read(source: Path, *, views: str = "nine") -> Listing:
         raise ParameterError(f"BU-3DFE has no views {views!r}.", do=f"take one of: {', '.join(VIEWS)}")
     found, rows = scans(source), []
     for scan in found.table.to_dict("records"):
-        full = views == "all" and scan["level"] == 4
-        for tilt in TILTS if full else (0,):
-            for pan in PANS if full else NINE:
+        for tilt in TILTS if views == "all" and scan["level"] == 4 else (0,):
+            for pan in PANS if views == "all" else NINE:
                 if not tilt or abs(pan) <= 45:
                     sample = f"{scan['model']}_{pan:+03d}{tilt:+03d}"
                     rows.append(scan | {"sample": sample, "pan": float(pan), "tilt": float(tilt)})
@@ -131,7 +112,7 @@ def look(source: Path, table: pd.DataFrame) -> list[str]:
             broken.append(str(error).splitlines()[0])
     textures = table["texture"].drop_duplicates()
     pictures = picture_files.look(source, pd.DataFrame({"file": textures[textures != ""]}))
-    return [*([listed("broken scans", broken)] if broken else []), *pictures]
+    return [*said(listed("broken scans", broken)), *pictures]
 
 
 SET = PictureSet(

@@ -6,8 +6,8 @@ import hashlib
 import multiprocessing
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from filelock import FileLock
@@ -33,44 +33,39 @@ class Entry(NamedTuple):
     find: Callable[[Path | None], Path] | None = None  # where a real set lies below the folder of all of them
 
 
-def _ferplus_key(preset: str, *, rule: str = "majority", labels: str = "label.csv") -> str:
-    return ferplus.key(ferplus.find_source(data_root()), rule, labels)
+def _real(
+    known: PictureSet | ModuleType, title: str, splits: tuple[str, ...], options: tuple[str, ...], how_to_get: str
+) -> Entry:
+    """A real set, which knows where it lies, what its prepared form depends on and how that is made."""
 
+    def key(preset: str, **options: Any) -> str:
+        return known.key(known.find_source(data_root()), **options)
 
-def _ferplus_make(target: Path, preset: str, *, rule: str = "majority", labels: str = "label.csv") -> None:
-    ferplus.prepare(target, ferplus.find_source(data_root()), rule=rule, labels=labels)
+    def make(target: Path, preset: str, **options: Any) -> None:
+        known.prepare(target, known.find_source(data_root()), **options)
 
-
-def _files_key(known: PictureSet, preset: str, **options: Any) -> str:
-    return known.key(known.find_source(data_root()), **options)
-
-
-def _files_make(known: PictureSet, target: Path, preset: str, **options: Any) -> None:
-    known.prepare(target, known.find_source(data_root()), **options)
+    return Entry(title, True, key, make, splits, options, how_to_get, known.find_source)
 
 
 def _of_files(known: PictureSet, title: str) -> Entry:
     """A real set of files; the side of its pictures can be chosen, and what it has a choice of itself."""
-    key, make, find = (partial(f, known) for f in (_files_key, _files_make, PictureSet.find_source))
     splits = tuple(split for split in known.published if split != "all")
     treated = () if known.code else ("treatment", "yunet")
-    return Entry(title, True, key, make, splits, ("size", *treated, *known.choices), known.how_to_get, find)
-
-
-def _twin_key(name: str, preset: str, **changes: Any) -> str:
-    from fercore.data import twin_designs, twins
-
-    return twins.key(twin_designs.parameters(name, preset, **changes))
-
-
-def _twin_make(name: str, target: Path, preset: str, **changes: Any) -> None:
-    from fercore.data import twin_designs, twins
-
-    twins.prepare(target, twin_designs.parameters(name, preset, **changes), preset=preset)
+    return _real(known, title, splits, ("size", *treated, *known.choices), known.how_to_get)
 
 
 def _twin(name: str, title: str) -> Entry:
-    return Entry(title, False, partial(_twin_key, name), partial(_twin_make, name))
+    def key(preset: str, **changes: Any) -> str:
+        from fercore.data import twin_designs, twins
+
+        return twins.key(twin_designs.parameters(name, preset, **changes))
+
+    def make(target: Path, preset: str, **changes: Any) -> None:
+        from fercore.data import twin_designs, twins
+
+        twins.prepare(target, twin_designs.parameters(name, preset, **changes), preset=preset)
+
+    return Entry(title, False, key, make)
 
 
 TWINS = {
@@ -87,15 +82,12 @@ TWINS = {
 
 DATASETS: dict[str, Entry] = {
     **{name: _twin(name, title) for name, title in TWINS.items()},
-    "ferplus": Entry(
+    "ferplus": _real(
+        ferplus,
         "FERPlus: real photographs of 48 x 48 pixels, ten raters",
-        True,
-        _ferplus_key,
-        _ferplus_make,
         ("train", "validation", "test"),
         ("rule", "labels"),
         ferplus.HOW_TO_GET,
-        ferplus.find_source,
     ),
     **{
         known.name: _of_files(known, title)
@@ -137,9 +129,8 @@ def prepare(name: str, preset: str = "smoke", *, whole: bool = True, **options: 
     split that the set was published with and that has no image is an error: nothing is trained or tested on a part
     by mistake.
 
-    Its folder is named after everything it depends on (parameters, rendering
-    code or source files), so a changed parameter never finds an old cache. Two
-    processes that ask at once wait for each other.
+    Its folder is named after everything it depends on (parameters, rendering code or source files), so a changed
+    parameter never finds an old cache. Two processes that ask at once wait for each other.
     """
     check_preset(preset)
     _not_while_a_worker_starts(name)

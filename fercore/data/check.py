@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from fercore.data import affectnet, bu3dfe, ferplus, kdef, multipie, picture_files, rafdb, sfew, twin_designs
+from fercore.data import affectnet, bu3dfe, ferplus, kdef, multipie, rafdb, sfew, twin_designs
 from fercore.data.labels import EXPRESSIONS
-from fercore.data.picture_files import PictureSet
+from fercore.data.picture_files import PictureSet, differences, listed, look_at, said
 from fercore.data.pose_subsets import read_list
 from fercore.data.prepared import content_hash, open_prepared
 from fercore.errors import DataError
@@ -32,9 +32,8 @@ class Report(NamedTuple):
 def check(path: Path) -> Report:
     """Recognise a prepared folder or a real data set and check all of it.
 
-    A path that is neither is a :class:`~fercore.errors.DataError`; what is
-    wrong inside a recognised one is listed in the report, and nothing stops at
-    the first problem.
+    A path that is neither is a :class:`~fercore.errors.DataError`; what is wrong inside a recognised one is listed in
+    the report, and nothing stops at the first problem.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist.", do="name a folder or an archive")
@@ -46,10 +45,7 @@ def check(path: Path) -> Report:
         if (path / inside).exists():
             return check_ferplus(path / inside)
     for known in FILES:
-        source = None
-        with contextlib.suppress(DataError):
-            source = known.find_source(path)
-        if source is not None:  # what is wrong in there is no reason to look for something else
+        if source := known.found_in(path):
             return check_files(known, source)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) if path.is_dir() else "a file"
     raise DataError(
@@ -64,9 +60,7 @@ def check_prepared(path: Path) -> Report:
     """Counts of a prepared folder by split and class, by pose where it is known, against its card and its design."""
     data = open_prepared(path)
     manifest, problems = data.manifest, []
-    tables = {"images by split and class": pd.crosstab(manifest["split"], manifest["expression"], margins=True)}
-    if "pan" in manifest:
-        tables["images by pan and class"] = pd.crosstab(manifest["pan"], manifest["expression"], margins=True)
+    tables = _by_class(manifest, "split", "pan")
     if content_hash(data.images, manifest) != data.hash:
         problems.append("pixels or manifest are not those that the card's hash was taken from: prepare it again")
     if data.name == "ferplus":
@@ -80,8 +74,17 @@ def check_prepared(path: Path) -> Report:
         problems.append(f"{twice} sample names occur more than once")
     flat = [k for k in range(len(data)) if int(data.images[k].max()) - int(data.images[k].min()) < 8]
     if flat:
-        problems.append(picture_files.listed("images without any contrast", manifest["sample"].iloc[flat]))
+        problems.append(listed("images without any contrast", manifest["sample"].iloc[flat]))
     return Report(f"prepared data set {data.card['title']}, hash {data.hash}", tables, problems)
+
+
+def _by_class(table: pd.DataFrame, *columns: str) -> dict[str, pd.DataFrame]:
+    """Images by class and by each of the ``columns`` that there are."""
+    return {
+        f"images by {column} and class": pd.crosstab(table[column], table["expression"], margins=True)
+        for column in columns
+        if column in table
+    }
 
 
 def _against_design(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -111,15 +114,12 @@ def check_files(known: PictureSet, source: Path) -> Report:
     """Every picture and label of a set of files: counts against the published ones, what is wrong with which."""
     listing = known.read(source)
     table, expected = listing.table, known.expected()
-    tables = {"images by split and class": pd.crosstab(table["split"], table["expression"], margins=True)}
-    for column in ("pan", "level"):
-        if column in table:
-            tables[f"images by {column} and class"] = pd.crosstab(table[column], table["expression"], margins=True)
+    tables = _by_class(table, "split", "pan", "level")
     counts = known.counts(table)
     if expected:
         found = {name: counts.get(name, 0) for name in expected}
         tables["images against published counts"] = against(found, expected)
-    problems = [*listing.problems, *picture_files.differences(counts, expected), *known.look(source, table)]
+    problems = [*listing.problems, *differences(counts, expected), *known.look(source, table)]
     return Report(f"{known.title} at {source}", tables, problems)
 
 
@@ -163,32 +163,20 @@ def check_ferplus(source: Path) -> Report:
 
 def _pictures(source: Path, labelled: set[str]) -> list[str]:
     """Broken, near-black, repeated, unlabelled and missing pictures."""
-    broken, dark, repeated, unlabelled = [], [], [], []
-    seen: dict[bytes, str] = {}
-    names: set[str] = set()
-    for name, data in ferplus.pictures(source):
-        sample = Path(name).stem
-        names.add(sample)
-        if sample not in labelled:
-            unlabelled.append(name)
-        try:
-            pixels = ferplus.decode(data, name)
-        except DataError as error:
-            broken.append(str(error).splitlines()[0])
-            continue
-        if pixels.max() < 16:
-            dark.append(sample)
-        digest = hashlib.sha256(pixels.tobytes()).digest()
-        if seen.setdefault(digest, sample) != sample:
-            repeated.append(f"{sample} = {seen[digest]}")
-    found = [
-        picture_files.listed("broken pictures", broken),
-        picture_files.listed("nearly black pictures", dark),
-        picture_files.listed("pictures with the same pixels as another", repeated),
-        picture_files.listed("pictures without a label", unlabelled),
-        picture_files.listed("labels without a picture", sorted(labelled - names)),
+    names: dict[str, str] = {}
+
+    def each() -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+        for name, data in ferplus.pictures(source):
+            names[name] = Path(name).stem
+            yield names[name], partial(ferplus.decode, data, name)
+
+    return [
+        *look_at(each()),
+        *said(
+            listed("pictures without a label", [name for name, sample in names.items() if sample not in labelled]),
+            listed("labels without a picture", sorted(labelled - set(names.values()))),
+        ),
     ]
-    return [text for text in found if text]
 
 
 def _pose_lists(source: Path, test: set[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -201,5 +189,5 @@ def _pose_lists(source: Path, test: set[str]) -> tuple[pd.DataFrame, list[str]]:
         entries = {entry.sample for entry in read_list(path)}
         rows[column] = {"entries": len(entries), "published": published, "joined to a test image": len(entries & test)}
         if entries - test:
-            problems.append(picture_files.listed(f"entries of {column} without a test image", sorted(entries - test)))
+            problems.append(listed(f"entries of {column} without a test image", sorted(entries - test)))
     return pd.DataFrame(rows).T, problems

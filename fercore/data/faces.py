@@ -7,9 +7,9 @@ other boxes; what each draws was measured on rendered people, whose faces' place
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -50,10 +50,8 @@ class Face(NamedTuple):
     points: np.ndarray | None = None
 
 
-class Detector(Protocol):
-    """Finds the faces of a picture (H, W, 3) uint8, RGB; the surest first."""
-
-    def __call__(self, image: np.ndarray) -> list[Face]: ...
+Detector = Callable[[np.ndarray], list[Face]]
+"""Finds the faces of a picture (H, W, 3) uint8, RGB; the surest first."""
 
 
 def detector(yunet: Path | None = None) -> Detector:
@@ -74,10 +72,9 @@ class Cascades:
 
     _VIEWS = (("ahead", "frontalface_default", 1.0), ("left", "profileface", 0.88), ("right", "profileface", 0.88))
 
-    def __init__(self, neighbours: int = 3, step: float = 1.1) -> None:
+    def __init__(self) -> None:
         files = {name: f"{cv2.data.haarcascades}haarcascade_{name}.xml" for _, name, _ in self._VIEWS}
         self._cascades = {name: cv2.CascadeClassifier(file) for name, file in files.items()}
-        self._neighbours, self._step = neighbours, step
 
     def __call__(self, image: np.ndarray) -> list[Face]:
         small, scale = _smaller(image)
@@ -86,7 +83,7 @@ class Cascades:
             seen = np.ascontiguousarray(grey[:, ::-1]) if looks == "right" else grey
             least = max(SMALLEST, round(0.04 * min(seen.shape)))
             boxes, _, scores = self._cascades[name].detectMultiScale3(
-                seen, self._step, self._neighbours, minSize=(least, least), outputRejectLevels=True
+                seen, 1.1, 3, minSize=(least, least), outputRejectLevels=True
             )
             for (left, top, side, _), score in zip(boxes, np.ravel(scores), strict=True):
                 if looks == "right":
@@ -103,10 +100,10 @@ class YuNet:
     Source: Wu et al., "YuNet: A Tiny Millisecond-level Face Detector" (2023).
     """
 
-    def __init__(self, model: Path, least: float = 0.7) -> None:
+    def __init__(self, model: Path) -> None:
         model = _model_file(model)
         try:
-            self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), least)
+            self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), 0.7)
         except cv2.error as error:
             what = f"{model} is no network that OpenCV can read: {str(error).strip().splitlines()[0]}"
             raise FercoreError(what, do=NAME_YUNET) from error

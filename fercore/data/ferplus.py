@@ -1,14 +1,11 @@
 """FERPlus: 35,710 images of 48 x 48, each labelled by ten people.
 
-Source: Barsoum et al., "Training Deep Networks for Facial Expression
-Recognition with Crowd-Sourced Label Distribution", ICMI 2016. Accepted as it
-lies on disk: the archive ``ferplus.tar.gz`` or a folder, both with
-``data/FER2013{Train,Valid,Test}/ferNNNNNNN.png``, a ``label.csv`` in each of
-the three, and ``fer2013new.csv``.
+Source: Barsoum et al., "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label
+Distribution", ICMI 2016. Accepted as it lies on disk: the archive ``ferplus.tar.gz`` or a folder, both with
+``data/FER2013{Train,Valid,Test}/ferNNNNNNN.png``, a ``label.csv`` in each of the three, and ``fer2013new.csv``.
 
-The two label files disagree on 1,602 rows. The published pose subsets and test
-labels agree with ``label.csv`` on every one of their images, so that one is the
-default; :func:`prepare` takes either, and either rule (:func:`majority`,
+The two label files disagree on 1,602 rows. The published pose subsets and test labels agree with ``label.csv`` on every
+one of their images, so that one is the default; :func:`prepare` takes either, and either rule (:func:`majority`,
 :func:`plurality`).
 """
 
@@ -25,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
 
 from fercore.data import picture_files, prepared
 from fercore.data.labels import EXPRESSIONS
@@ -91,8 +87,7 @@ def pictures(source: Path) -> Iterator[tuple[str, bytes]]:
 def read_votes(source: Path, labels: str = "label.csv") -> pd.DataFrame:
     """The vote counts of one label file, a row an image that has a name.
 
-    Columns ``sample`` (``fer0000000``), ``split`` (train, validation, test) and
-    the ten of :data:`VOTES` (int).
+    Columns ``sample`` (``fer0000000``), ``split`` (train, validation, test) and the ten of :data:`VOTES` (int).
     """
     if labels not in LABEL_FILES:
         raise ParameterError(f"FERPlus has no label file '{labels}'.", do=f"take one of: {', '.join(LABEL_FILES)}")
@@ -184,25 +179,14 @@ RULES = {"majority": majority, "plurality": plurality}
 
 def decode(data: bytes, where: str) -> np.ndarray:
     """A picture's pixels, (48, 48) uint8; anything else is an error that names the file."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
-            if picture.size != (SIZE, SIZE):
-                raise DataError(
-                    f"{where} is {picture.size[0]} x {picture.size[1]} pixels, not 48 x 48.", do="restore it"
-                )
-            return np.asarray(picture.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        why = "neither PNG nor JPEG" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{where} is no readable picture: {why}", do="restore it from the published archive") from error
+    pixels = picture_files.decode(io.BytesIO(data), where, "L")
+    if pixels.shape != (SIZE, SIZE):
+        raise DataError(f"{where} is {pixels.shape[1]} x {pixels.shape[0]} pixels, not 48 x 48.", do="restore it")
+    return pixels
 
 
 def prepare(
-    target: Path,
-    source: Path,
-    *,
-    rule: str = "majority",
-    labels: str = "label.csv",
-    progress: bool = True,
+    target: Path, source: Path, *, rule: str = "majority", labels: str = "label.csv", progress: bool = True
 ) -> None:
     """Write the prepared form to ``target``: images with a label under ``rule``, votes kept in ``votes_*`` columns."""
     if rule not in RULES:
@@ -224,7 +208,10 @@ def prepare(
             raise DataError(
                 f"{source}: {len(lost)} labelled images are missing, first {', '.join(lost[:3])}.", do="fetch it again"
             )
-        manifest, notes = _manifest(kept, source)
+        manifest = kept[["sample", "expression", "split"]].assign(subject="", source="ferplus")
+        manifest = manifest.join(kept[list(VOTES)].add_prefix("votes_"))
+        marked, notes = mark(manifest, source.parent / "pose_lists", POSE_LISTS)
+        manifest = manifest.assign(**marked)
         counts = {split: int(n) for split, n in kept["split"].value_counts().items()}
         published = PUBLISHED.get((rule, labels))
         none = ["No published counts for this rule and label file."]
@@ -241,15 +228,7 @@ def prepare(
         )
 
 
-def _manifest(kept: pd.DataFrame, source: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Manifest rows with votes and, where the list files lie beside the source, the pose subsets."""
-    manifest = kept[["sample", "expression", "split"]].assign(subject="", source="ferplus")
-    manifest = pd.concat([manifest, kept[list(VOTES)].add_prefix("votes_")], axis=1)
-    marked, notes = mark(manifest, source.parent / "pose_lists", POSE_LISTS)
-    return manifest.assign(**marked), notes
-
-
-def key(source: Path, rule: str, labels: str) -> str:
+def key(source: Path, rule: str = "majority", labels: str = "label.csv") -> str:
     """What a prepared FERPlus depends on: the source's content, the rule, the label file, the pose lists."""
     parts = [rule, labels]
     files = [source] if source.is_file() else [*sorted(source.glob("data/*/label.csv")), source / "fer2013new.csv"]

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fercore import intervals
 from fercore.data.ferplus import LABEL_FILES, POSE_LISTS, RULES, VOTES, disagreements, read_votes
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.prepared import Prepared
 from fercore.errors import DataError
-from fercore.evaluate import bootstrap
 
 SPLITS = ("train", "validation", "test")
 
@@ -30,20 +30,10 @@ def rule_counts(votes: dict[str, pd.DataFrame]) -> pd.DataFrame:
             top = np.where(numbers > 1, numbers, 0) if rule == "majority" else numbers
             wins = (2 * top.max(1) > top.sum(1)) | (rule == "plurality")
             odd = (classes < 0) & wins & (top.argmax(1) >= len(EXPRESSIONS))
-            for split in SPLITS:
-                here = (table["split"] == split).to_numpy()
-                lines.append(
-                    {
-                        "labels": labels,
-                        "rule": rule,
-                        "split": split,
-                        "images": int(here.sum()),
-                        "kept": int((classes >= 0)[here].sum()),
-                        "unknown or no face": int(odd[here].sum()),
-                        "no agreement": int(((classes < 0) & ~odd)[here].sum()),
-                    }
-                )
-    return pd.DataFrame(lines)
+            came = {"kept": classes >= 0, "unknown or no face": odd, "no agreement": (classes < 0) & ~odd}
+            counts = pd.DataFrame({"images": True, **came}, table.index).groupby(table["split"]).sum()
+            lines.append(counts.reindex(SPLITS, fill_value=0).reset_index().assign(labels=labels, rule=rule))
+    return pd.concat(lines, ignore_index=True)[["labels", "rule", "split", "images", *came]]
 
 
 def class_counts(votes: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -111,18 +101,15 @@ def pose_counts(data: Prepared) -> pd.DataFrame:
 
 def repeats(data: Prepared) -> pd.DataFrame:
     """Images of each split whose pixels occur, exactly, among the training images; and how many under another label."""
-    manifest = data.manifest
-    pixels = [data.images[k, :, :, 0].tobytes() for k in range(len(data))]
-    first: dict[bytes, str] = {}
-    for k in np.flatnonzero(manifest["split"] == "train"):
-        first.setdefault(pixels[k], manifest["expression"].iloc[k])
+    table = data.manifest.assign(pixels=[image.tobytes() for image in data.images[..., 0]])
+    trained = table[table["split"] == "train"].drop_duplicates("pixels").set_index("pixels")["expression"]
     lines = []
     for split in ("validation", "test"):
-        rows = [k for k in np.flatnonzero(manifest["split"] == split) if pixels[k] in first]
-        other = sum(first[pixels[k]] != manifest["expression"].iloc[k] for k in rows)
-        lines.append({"split": split, "images": int((manifest["split"] == split).sum()), "also in training": len(rows)})
-        lines[-1]["under another label"] = int(other)
-    return pd.DataFrame(lines)
+        own = table[table["split"] == split]
+        first = own["pixels"].map(trained)
+        other = int((first.notna() & (first != own["expression"])).sum())
+        lines.append((split, len(own), first.count(), other))
+    return pd.DataFrame(lines, columns=["split", "images", "also in training", "under another label"])
 
 
 def symmetry(images: np.ndarray) -> np.ndarray:
@@ -130,10 +117,9 @@ def symmetry(images: np.ndarray) -> np.ndarray:
 
     A face that looks into the camera is nearly symmetric, but for light and hair; one that is turned is not.
     """
-    grey = images[..., 0].reshape(len(images), -1).astype(np.float32)
-    flipped = images[:, :, ::-1, 0].reshape(len(images), -1).astype(np.float32)
-    grey, flipped = (x - x.mean(1, keepdims=True) for x in (grey, flipped))
-    return (grey * flipped).sum(1) / np.maximum(np.linalg.norm(grey, axis=1) * np.linalg.norm(flipped, axis=1), 1e-9)
+    grey = images[..., 0].astype(np.float32)
+    grey -= grey.mean((1, 2), keepdims=True)
+    return (grey * grey[:, :, ::-1]).sum((1, 2)) / np.maximum(np.square(grey).sum((1, 2)), 1e-9)
 
 
 TURNS = ("up to 30°", "30° to 45°", "beyond 45°")
@@ -153,7 +139,7 @@ def pose_symmetry(data: Prepared) -> pd.DataFrame:
     beyond30, beyond45 = (test[name].to_numpy(bool) for name in POSE_LISTS)
     lines = []
     for name, chosen in zip(TURNS, (~beyond30, beyond30 & ~beyond45, beyond45), strict=True):
-        interval = bootstrap(found[chosen].astype(float))
+        interval = intervals.mean(found[chosen])
         lines.append((name, int(chosen.sum()), interval.value, interval.low, interval.high))
     return pd.DataFrame(lines, columns=["turned", "images", "symmetry", "low", "high"])
 
@@ -209,14 +195,11 @@ def same(first: dict[str, pd.DataFrame], second: dict[str, pd.DataFrame]) -> lis
 
 
 def _close(first: pd.DataFrame, second: pd.DataFrame) -> bool:
-    if list(first.columns) != list(second.columns) or len(first) != len(second):
+    try:
+        pd.testing.assert_frame_equal(first, second, check_dtype=False, atol=1e-5)
+    except AssertionError:
         return False
-    numbers = list(first.select_dtypes("number").columns)
-    words = [name for name in first.columns if name not in numbers]
-    return bool(
-        np.allclose(first[numbers], second[numbers], atol=1e-5)
-        and (first[words].astype(str).to_numpy() == second[words].astype(str).to_numpy()).all()
-    )
+    return True
 
 
 if __name__ == "__main__":

@@ -14,20 +14,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from fercore.data import picture_files
 from fercore.data.labels import SEVEN
-from fercore.data.picture_files import Listing, PictureSet, listed, named
+from fercore.data.picture_files import Listing, PictureSet, by_name, listed, named, said
 from fercore.errors import DataError
 
 CODES = {
-    "AF": "fear",
-    "AN": "anger",
-    "DI": "disgust",
-    "HA": "happiness",
-    "NE": "neutral",
-    "SA": "sadness",
-    "SU": "surprise",
-}
+    "AF": "fear", "AN": "anger", "DI": "disgust", "HA": "happiness", "NE": "neutral", "SA": "sadness", "SU": "surprise",
+}  # fmt: skip
 PANS = {"FL": -90.0, "HL": -45.0, "S": 0.0, "HR": 45.0, "FR": 90.0}
 """Side -> pan in degrees; full left profile to full right profile."""
 _NAME = re.compile(r"([AB])([FM])(0[1-9]|[12]\d|3[0-5])(AF|AN|DI|HA|NE|SA|SU)(FL|HL|S|HR|FR)\.JPE?G", re.IGNORECASE)
@@ -52,32 +45,20 @@ def parse_name(name: str) -> dict[str, object] | None:
 
 def read(source: Path) -> Listing:
     """Every picture with a name of KDEF's form, by person, and the names of those without."""
-    rows, misnamed, repeated = {}, [], []
-    for path in picture_files.files_under(source, (".jpg", ".jpeg")):
-        known, file = parse_name(path.name), path.relative_to(source).as_posix()
-        if known is None:
-            misnamed.append(file)
-        elif known["sample"] in rows:
-            repeated.append(file)
-        else:
-            rows[known["sample"]] = known | {"file": file}
+    rows, misnamed = by_name(source, (".jpg", ".jpeg"), lambda file: parse_name(file.name))
     if not rows:
         raise DataError(f"{source} holds no file with a name like AF01ANFL.JPG.", do=SET.how_to_get)
-    table = pd.DataFrame(rows.values()).assign(split="all", source="kdef", tilt=0.0)
-    problems = [
+    table = pd.DataFrame(rows).assign(split="all", source="kdef", tilt=0.0)
+    twice = table["sample"].duplicated()
+    people = sorted(set(table["subject"]))
+    whole = {f"{series}{who}{code}{side}" for series in "AB" for who in people for code in CODES for side in PANS}
+    problems = said(
         listed("files with a name of another form, which were left out", misnamed),
-        listed("files whose name another one has, which were left out", repeated),
-        listed("pictures that are not there", _missing(set(table["sample"]))),
-    ]
+        listed("files whose name another one has, which were left out", table["file"][twice]),
+        listed("pictures that are not there", sorted(whole - set(table["sample"]))),
+    )
     order = ["subject", "series", "expression", "pan"]
-    return Listing(table.sort_values(order, ignore_index=True), [text for text in problems if text])
-
-
-def _missing(there: set[str]) -> list[str]:
-    """Of the people of whom there is a picture, those pictures that the design has and the folder has not."""
-    people = sorted({name[1:4] for name in there})
-    whole = (f"{s}{p}{code}{side}" for s in "AB" for p in people for code in CODES for side in PANS)
-    return sorted(set(whole) - there)
+    return Listing(table[~twice].sort_values(order, ignore_index=True), problems)
 
 
 SET = PictureSet(

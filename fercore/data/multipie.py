@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fercore.data import picture_files
-from fercore.data.picture_files import Listing, PictureSet, listed
+from fercore.data.picture_files import Listing, PictureSet, by_name, listed, said
 from fercore.errors import DataError, ParameterError
 
 CLASSES = ("neutral", "happiness", "surprise", "squint", "disgust", "scream")
@@ -45,43 +44,45 @@ def read(source: Path, *, lights: str = LIGHT, scream: str = "03") -> Listing:
     """
     lights, scream = str(lights).zfill(2), str(scream).zfill(2)  # 7 is 07
     if lights != "all" and not re.fullmatch(r"[01]\d", lights):
-        raise ParameterError(
-            f"Multi-PIE has no lights {lights!r}.", do="give a number from 00 to 19 in two digits, or all"
-        )
+        do = "give a number from 00 to 19 in two digits, or all"
+        raise ParameterError(f"Multi-PIE has no lights {lights!r}.", do=do)
     if scream not in ("02", "03"):
         raise ParameterError(f"The scream is recording 02 or 03 of session 4, not {scream!r}.")
     shown = RECORDINGS | {"04": {"01": "neutral", "02": "neutral", "03": "neutral"} | {scream: "scream"}}
-    rows, strange, above = [], [], 0
-    for path in picture_files.files_under(source, (".png", ".jpg")):
-        match, file = _NAME.fullmatch(path.name), path.relative_to(source).as_posix()
-        if match is None:
-            strange.append(file)
-            continue
-        subject, session, recording, camera, light = match.groups()
+
+    def parse(file: Path) -> dict[str, object] | None:
+        match = _NAME.fullmatch(file.name)
+        subject, session, recording, camera, light = match.groups() if match else ("", "01", "", "", "")
         expression = shown[session].get(recording)
-        if camera in ABOVE:
-            above += 1
-        elif expression is None or camera not in PANS:
-            strange.append(file)
-        elif lights in ("all", light):
-            rows.append((path.stem, subject, expression, PANS[camera], int(session), int(recording), int(light), file))
-    columns = ["sample", "subject", "expression", "pan", "session", "recording", "flash", "file"]
-    table = pd.DataFrame(rows, columns=columns)
-    if table.empty:
-        raise DataError(
-            f"{source} holds no picture such as 001_01_01_051_{LIGHT}.png under lights {lights}.", do=SET.how_to_get
-        )
-    twice = table["sample"].duplicated()
-    people = table["subject"].nunique()
-    problems = [
+        if camera not in ABOVE and (expression is None or camera not in PANS):
+            return None
+        return {
+            "sample": file.stem,
+            "subject": subject,
+            "expression": expression,
+            "pan": PANS.get(camera),
+            "session": int(session),
+            "recording": int(recording),
+            "flash": int(light),
+        }
+
+    rows, strange = by_name(source, (".png", ".jpg"), parse)
+    level = [row for row in rows if row["pan"] is not None]
+    above = len(rows) - len(level)
+    kept = [row for row in level if lights in ("all", f"{row['flash']:02d}")]
+    if not kept:
+        what = f"{source} holds no picture such as 001_01_01_051_{LIGHT}.png under lights {lights}."
+        raise DataError(what, do=SET.how_to_get)
+    table = pd.DataFrame(kept).assign(split="all", source="multipie", tilt=0.0, yaw=lambda t: t["pan"])
+    twice, people = table["sample"].duplicated(), table["subject"].nunique()
+    problems = said(
         listed("files of another name, recording or camera, which were left out", strange),
         listed("pictures whose name another one has, which were left out", table["file"][twice]),
         f"{above:,} pictures from above (cameras 08_1 and 19_1) were left out." if above else "",
         f"{people} people, published {PEOPLE}." if people != PEOPLE else "",
-    ]
-    table = table[~twice].assign(split="all", source="multipie", tilt=0.0, yaw=lambda t: t["pan"])
+    )
     order = ["subject", "session", "recording", "pan", "flash"]
-    return Listing(table.sort_values(order, ignore_index=True), [text for text in problems if text])
+    return Listing(table[~twice].sort_values(order, ignore_index=True), problems)
 
 
 SET = PictureSet(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,11 +32,12 @@ BOX = ("box_left", "box_top", "box_width", "box_height")
 DARK = 16
 """A picture whose brightest value is below this shows nothing."""
 SHOWN = 5
+UNTREATED = "as distributed"
 LICENCE = "as its authors give it, not redistributable: no picture of it enters a record or the repository"
 
 
 class Listing(NamedTuple):
-    """What lies in a folder: one row a picture (``file``, relative, and the manifest's columns), and what is wrong."""
+    """What lies in a folder: a row for each picture (``file``, relative, the manifest's columns), and what is wrong."""
 
     table: pd.DataFrame
     problems: list[str]
@@ -50,44 +51,44 @@ def draw(source: Path, table: pd.DataFrame, size: int) -> Iterator[np.ndarray]:
 
 
 def draw_found(
-    source: Path, table: pd.DataFrame, size: int, detector: Detector, found: list[bool], *, aligned: bool
-) -> Iterator[np.ndarray]:
-    """The same with the largest face that a detector finds, perhaps turned upright; without one as it was given out.
-
-    Whether one was found is added to ``found``, picture by picture.
-    """
+    source: Path, table: pd.DataFrame, size: int, detector: Detector, *, aligned: bool
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """The same with the largest face that a detector finds, perhaps turned upright, and whether it found one; without
+    one as it was given out."""
     for file in table["file"]:
         pixels = read_picture(source / file, source)
         face = faces.largest(detector(pixels))
-        found.append(face is not None)
-        yield square(pixels, size) if face is None else faces.cut(pixels, face, size, aligned=aligned)
+        yield square(pixels, size) if face is None else faces.cut(pixels, face, size, aligned=aligned), face is not None
 
 
 def look(source: Path, table: pd.DataFrame) -> list[str]:
-    """Sentences on broken, nearly black, repeated and odd-sized pictures of a listing; every file is read."""
-    broken, dark, repeated, sizes = [], [], [], {}
-    seen: dict[bytes, str] = {}
-    for file in table["file"]:
+    """:func:`look_at` of every picture of a listing."""
+    return look_at((file, partial(read_picture, source / file, source)) for file in table["file"])
+
+
+def look_at(pictures: Iterable[tuple[str, Callable[[], np.ndarray]]]) -> list[str]:
+    """Sentences on broken, nearly black, repeated and odd-sized pictures; a picture is its name and what reads it."""
+    broken, dark, repeated, sizes, seen = [], [], [], {}, {}
+    for name, read in pictures:
         try:
-            pixels = read_picture(source / file, source)
+            pixels = read()
         except DataError as error:
             broken.append(str(error).splitlines()[0])
             continue
         if pixels.max() < DARK:
-            dark.append(file)
-        sizes.setdefault(pixels.shape[:2], []).append(file)
-        digest = hashlib.sha256(pixels.tobytes()).digest()
-        if seen.setdefault(digest, file) != file:
-            repeated.append(f"{file} = {seen[digest]}")
-    usual = max(sizes, key=lambda size: len(sizes[size]), default=None)
-    odd = [f"{file} ({w} x {h})" for (h, w), files in sizes.items() if (h, w) != usual for file in files]
-    found = (
-        ("broken pictures", broken),
-        ("nearly black pictures", dark),
-        ("pictures with the same pixels as another", repeated),
-        (f"pictures of another size than {usual[1]} x {usual[0]}" if usual else "", odd),
+            dark.append(name)
+        sizes.setdefault(pixels.shape[:2], []).append(name)
+        first = seen.setdefault(hashlib.sha256(pixels.tobytes()).digest(), name)
+        if first != name:
+            repeated.append(f"{name} = {first}")
+    (high, wide), _ = max(sizes.items(), key=lambda item: len(item[1]), default=((0, 0), []))
+    odd = [f"{name} ({w} x {h})" for (h, w), names in sizes.items() if (h, w) != (high, wide) for name in names]
+    return said(
+        listed("broken pictures", broken),
+        listed("nearly black pictures", dark),
+        listed("pictures with the same pixels as another", repeated),
+        listed(f"pictures of another size than {wide} x {high}", odd),
     )
-    return [listed(what, items) for what, items in found if items]
 
 
 class PictureSet(NamedTuple):
@@ -120,10 +121,14 @@ class PictureSet(NamedTuple):
         """The set's folder below ``root`` (``FERCORE_DATA``), or ``root`` itself; DataError where neither is."""
         if root is None:
             raise DataError(f"{self.title} is not at hand: FERCORE_DATA is not set.", do=self.how_to_get)
-        for path in (*(root / name for name in self.folders), root):
-            if path.is_dir() and self.is_it(path):
-                return path
+        if source := self.found_in(root):
+            return source
         raise DataError(f"{self.title} is not in {root}: {self.lacks}.", do=self.how_to_get)
+
+    def found_in(self, root: Path) -> Path | None:
+        """The set's folder below ``root``, or ``root`` itself; None where neither is."""
+        places = (*(root / name for name in self.folders), root)
+        return next((path for path in places if path.is_dir() and self.is_it(path)), None)
 
     def expected(self) -> dict[str, int]:
         """Published counts: of each split, and of each class as ``train fear``."""
@@ -132,9 +137,8 @@ class PictureSet(NamedTuple):
 
     def counts(self, table: pd.DataFrame) -> dict[str, int]:
         """Images in all, by split, and by split and class, under the names of :meth:`expected`."""
-        by_class = table.groupby(["split", "expression"]).size()
-        counted = {"all": len(table)} | {split: int(n) for split, n in table["split"].value_counts().items()}
-        return counted | {f"{split} {name}": int(n) for (split, name), n in by_class.items()}
+        by_class = (table["split"] + " " + table["expression"]).value_counts().sort_index()
+        return {"all": len(table), **table["split"].value_counts().to_dict(), **by_class.to_dict()}
 
     def chosen(self, choices: Mapping[str, Any]) -> dict[str, Any]:
         """Every choice that the set has: as given, or as it is by default."""
@@ -142,39 +146,29 @@ class PictureSet(NamedTuple):
         return usual | dict(choices)
 
     def prepare(
-        self,
-        target: Path,
-        source: Path,
-        *,
-        size: int | None = None,
-        treatment: str = "as distributed",
-        yunet: str = "",
-        progress: bool = True,
-        **choices: Any,
+        self, target: Path, source: Path, *, size: int = 0, treatment: str = UNTREATED, yunet: str = "", **choices: Any
     ) -> None:
         """Write the prepared form to ``target``; the first picture that can't be read is an error.
 
         treatment: what is done about faces (`fercore.data.faces.Treatment`); yunet: the detector's model file.
         """
         faces.check(treatment, yunet)
-        size, listing, found = size or self.size, self.read(source, **choices), []
-        table = listing.table.reset_index(drop=True)
+        table, problems = self.read(source, **choices)
+        size, found = size or self.size, np.ones(len(table), bool)
+        made = {"source": source.name, "size": size, **self.chosen(choices)}
+        if treatment == UNTREATED:
+            pictures = zip(self.draw(source, table, size), found, strict=True)
+            made |= {} if self.code else {"crop": "box of the face" if BOX[0] in table else "middle square"}
+        else:
+            detector = faces.detector(Path(yunet) if yunet else None)
+            pictures = draw_found(source, table, size, detector, aligned=treatment == "aligned")
+            made |= {"crop": f"face, {treatment}", "detector": Path(yunet).name if yunet else "cascades of OpenCV"}
         with prepared.Writer(target, len(table), size) as out:
-            pictures = self.draw(source, table, size)
-            if treatment != "as distributed":
-                detector = faces.detector(Path(yunet) if yunet else None)
-                pictures = draw_found(source, table, size, detector, found, aligned=treatment == "aligned")
-            for row, picture in enumerate(bar(pictures, self.title, len(table), unit=" images", wanted=progress)):
-                out.images[row] = picture
-            made = {"source": source.name, "size": size, **self.chosen(choices)}
-            made |= {"crop": "box of the face" if BOX[0] in table else "middle square"} if not self.code else {}
-            if treatment != "as distributed":
-                made |= {"crop": f"face, {treatment}", "detector": Path(yunet).name if yunet else "cascades of OpenCV"}
-                table["face_found"] = found
-                missed = listed(
-                    "pictures without a face that was found, left as they are", table["file"][~np.array(found)]
-                )
-                listing.problems.extend([missed] if missed else [])
+            for row, picture in enumerate(bar(pictures, self.title, len(table), unit=" images")):
+                out.images[row], found[row] = picture
+            if treatment != UNTREATED:
+                table = table.assign(face_found=found)
+            missed = listed("pictures without a face that was found, left as they are", table["file"][~found])
             counts = self.counts(table)
             out.finish(
                 table.drop(columns=["file", "texture", *BOX], errors="ignore"),
@@ -183,19 +177,11 @@ class PictureSet(NamedTuple):
                 classes=self.classes,
                 licence=LICENCE,
                 made=made,
-                notes=[*differences(counts, self.published), *listing.problems],
+                notes=[*differences(counts, self.published), *problems, *said(missed)],
                 counts=counts,
             )
 
-    def key(
-        self,
-        source: Path,
-        *,
-        size: int | None = None,
-        treatment: str = "as distributed",
-        yunet: str = "",
-        **choices: Any,
-    ) -> str:
+    def key(self, source: Path, *, size: int = 0, treatment: str = UNTREATED, yunet: str = "", **choices: Any) -> str:
         """What the prepared form depends on: names and sizes of files, labels, pose lists, choices, drawing code."""
         digest = hashlib.sha256()
         for path in files_under(source, self.endings):
@@ -203,13 +189,10 @@ class PictureSet(NamedTuple):
         labels = [*files_under(source, (".csv", ".txt")), *files_under(source.parent / "pose_lists", (".txt",))]
         words = [f"{name}={value}" for name, value in sorted(self.chosen(choices).items())]
         drawn = [code_hash(self.code)] if self.code else []
-        if treatment != "as distributed":
+        if treatment != UNTREATED:
             faces.check(treatment, yunet)
-            drawn += [
-                treatment,
-                file_hash(Path(yunet).expanduser()) if yunet else "",
-                code_hash(["fercore.data.faces"]),
-            ]
+            model = file_hash(Path(yunet).expanduser()) if yunet else ""
+            drawn += [treatment, model, code_hash(["fercore.data.faces"])]
         return " ".join([str(size or self.size), *words, digest.hexdigest(), *map(file_hash, labels), *drawn])
 
 
@@ -220,18 +203,23 @@ def read_picture(path: Path, root: Path | None = None) -> np.ndarray:
     """
     if path.is_symlink() or (root is not None and not path.resolve().is_relative_to(root.resolve())):
         raise DataError(f"{path} is a link, or leads out of its folder.", do="put the file itself there")
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise DataError(f"{path} has {path.stat().st_size >> 20} MiB: too large for a picture of a face.")
+    return decode(path, path)
+
+
+def decode(file: Path | BinaryIO, name: Path | str, mode: str = "RGB") -> np.ndarray:
+    """The pixels of an upright picture of one of :data:`FORMATS`; another, broken or huge one is an error with its
+    ``name``. ``mode``: as Pillow calls it, RGB (H, W, 3) or L (H, W)."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"{path} has {path.stat().st_size >> 20} MiB: too large for a picture of a face.")
-        with Image.open(path, formats=FORMATS) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
-                raise DataError(
-                    f"{path} has {picture.width} x {picture.height} pixels: too many.", do="make it smaller"
-                )
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))  # a telephone turns by a note
+                what = f"{name} has {picture.width} x {picture.height} pixels: too many."
+                raise DataError(what, do="make it smaller")
+            return np.asarray(ImageOps.exif_transpose(picture).convert(mode))  # a telephone turns by a note
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         why = f"none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path} is no readable picture: {why}", do="restore it from the published files") from error
+        raise DataError(f"{name} is no readable picture: {why}", do="restore it from the published files") from error
 
 
 def square(image: np.ndarray, size: int, box: Sequence[float] | None = None) -> np.ndarray:
@@ -252,12 +240,20 @@ def square(image: np.ndarray, size: int, box: Sequence[float] | None = None) -> 
 
 def files_under(root: Path, endings: Sequence[str]) -> list[Path]:
     """Every regular file below ``root`` with one of the ``endings`` (lower case), sorted; links are not followed."""
-    found = []
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders.sort()
-        paths = (Path(folder) / name for name in sorted(names) if name.lower().endswith(tuple(endings)))
-        found += [path for path in paths if path.is_file() and not path.is_symlink()]
-    return found
+    found = (path for path in sorted(root.rglob("*")) if path.name.lower().endswith(tuple(endings)))
+    return [path for path in found if path.is_file() and not path.is_symlink()]
+
+
+def by_name(
+    source: Path, endings: Sequence[str], parse: Callable[[Path], dict[str, Any] | None], folder: Path | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """A row for each file below ``source``, or ``folder`` in it: its ``file``, and what ``parse`` reads off that
+    relative path; and the files of which it reads nothing."""
+    paths = [path.relative_to(source) for path in files_under(folder or source, endings)]
+    known = {path.as_posix(): parse(path) for path in paths}
+    return [row | {"file": file} for file, row in known.items() if row], [
+        file for file, row in known.items() if not row
+    ]
 
 
 def named(folder: Path, parse: Callable[[str], object]) -> bool:
@@ -278,3 +274,8 @@ def listed(what: str, items: Iterable[object]) -> str:
     """``3 broken pictures: a, b, c``; of many only the first are named. Nothing for nothing."""
     items = list(map(str, items))
     return f"{len(items)} {what}: {', '.join(items[:SHOWN])}{' ...' if len(items) > SHOWN else ''}" if items else ""
+
+
+def said(*problems: str) -> list[str]:
+    """Those of some sentences that say something."""
+    return [text for text in problems if text]

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -34,6 +34,10 @@ _FORMS = (
 )
 
 
+RESTORE = "restore the published file"
+Row = TypeVar("Row")
+
+
 class Entry(NamedTuple):
     """One line of a list: the sample's bare name and its class name."""
 
@@ -47,28 +51,34 @@ def read_list(path: str | os.PathLike[str]) -> list[Entry]:
     Raises :class:`~fercore.errors.DataError` with file, line number and text
     for a line of no known form, and for an empty or undecodable file.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} can't be read as a pose list: {error}", do="take the published list file") from error
-    entries = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+
+    def parse(line: str) -> Entry | None:
         for form, order in _FORMS:
-            match = form.fullmatch(line.strip())
+            match = form.fullmatch(line)
             if match and int(match[1]) < len(order):
-                entries.append(Entry(match[2], order[int(match[1])]))
-                break
-        else:
-            raise DataError(
-                f"{path}, line {number}: '{line.strip()[:80]}' is no entry of a pose list.",
-                do="expected e.g. '0/fer0032226.jpg', '0/test_0004_aligned.jpg' or '7/<hash>/8.jpg'",
-            )
-    if not entries:
-        raise DataError(f"{path} holds no entry.", do="take the published list file")
-    return entries
+                return Entry(match[2], order[int(match[1])])
+        return None
+
+    do = "expected e.g. '0/fer0032226.jpg', '0/test_0004_aligned.jpg' or '7/<hash>/8.jpg'"
+    return read_lines(Path(path), parse, "entry of a pose list", do)
+
+
+def read_lines(file: Path, parse: Callable[[str], Row | None], what: str, do: str) -> list[Row]:
+    """What ``parse`` reads off each line of a text file that is not empty; errors say that it holds no ``what``, and
+    what to ``do`` about a line of which nothing is read."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} can't be read as text: {error}", do=RESTORE) from error
+    rows = []
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line:
+            rows.append(parse(line))
+            if rows[-1] is None:
+                raise DataError(f"{file}, line {number}: '{line[:80]}' is no {what}.", do=do)
+    if not rows:
+        raise DataError(f"{file} holds no {what}.", do=RESTORE)
+    return rows
 
 
 def mark(

@@ -3,11 +3,11 @@
 A prepared data set is a folder with three files::
 
     images.npy        (N, H, W, 3) uint8, read through a memory map
-    manifest.parquet  one row an image, in the same order
+    manifest.parquet  one row per image, in the same order
     card.json         what it is, class order, counts, licence, how made, hash
 
-Everything downstream reads only this. A folder appears under its final name
-when it is complete, never before: it is written beside it and renamed.
+Everything downstream reads only this. A folder appears under its final name when it is complete, never before: it is
+written beside it and renamed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -37,19 +36,15 @@ OPTIONAL = ("intensity", "yaw", "pitch", "roll")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set, opened for reading.
-
-    ``images`` (N, H, W, 3) uint8 is a read-only memory map, ``manifest`` has N
-    rows, ``card`` is the data card as a dictionary.
-    """
+    """A prepared data set, opened for reading: ``images`` (N, H, W, 3) uint8, a read-only memory map, the ``manifest``
+    with N rows, and the data card."""
 
     path: Path
     images: np.ndarray = field(repr=False)
     manifest: pd.DataFrame = field(repr=False)
     card: dict[str, Any] = field(repr=False)
     by: str = "expression"
-    """What is asked of an image: its ``expression``, its ``subject`` (:meth:`of_people`) or the place of its
-    ``landmarks`` (:meth:`of_landmarks`)."""
+    """What is asked of an image: its ``expression`` or its ``subject`` (:meth:`of_people`)."""
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -66,24 +61,14 @@ class Prepared:
 
     def of_people(self) -> Prepared:
         """The same images, each person a class who is not in the split ``test``; those of that split have the label -1.
-
-        An error where nobody knows who is shown.
-        """
+        An error where nobody knows who is shown."""
         if (self.manifest["subject"] == "").any():
             raise DataError(f"{self.path} does not say who is on each image.", do="take a set that does: identity-twin")
         return replace(self, by="subject")
 
-    def of_landmarks(self) -> Prepared:
-        """The same images, asked where their landmarks are. An error where nobody knows."""
-        if "landmarks" not in self.manifest:
-            raise DataError(f"{self.path} does not say where landmarks are.", do="take a set that does: landmark-twin")
-        return replace(self, by="landmarks")
-
     def leaving_out(self, expression: str) -> Prepared:
-        """The same images with one class less; images of it have the label -1 and no votes.
-
-        An error for a class that there is not.
-        """
+        """The same images with one class less, an error if there is none of that name; its images have the label -1 and
+        no votes."""
         if expression not in self.card["classes"]:
             there = ", ".join(self.card["classes"])
             raise DataError(f"{self.path} has no class {expression!r} to leave out.", do=f"take one of: {there}")
@@ -96,11 +81,13 @@ class Prepared:
 
     def labels(self) -> np.ndarray:
         """(N,) int64: index of each row's expression, or person, in :attr:`classes`."""
-        column = self.manifest["subject" if self.by == "subject" else "expression"]
-        return pd.Categorical(column, categories=self.classes).codes.astype(np.int64)
+        return pd.Categorical(self.manifest[self.by], categories=self.classes).codes.astype(np.int64)
 
     def landmarks(self) -> np.ndarray:
-        """(N, 68, 2) float32: x and y of each landmark as shares of the image's side, from its upper left corner."""
+        """(N, 68, 2) float32: x and y of each landmark as shares of the image's side, from its upper left corner; an
+        error where nobody knows."""
+        if "landmarks" not in self.manifest:
+            raise DataError(f"{self.path} does not say where landmarks are.", do="take a set that does: landmark-twin")
         pixels = np.stack(self.manifest["landmarks"].to_numpy()).reshape(len(self), -1, 2)
         return (pixels / self.images.shape[1]).astype(np.float32)
 
@@ -109,61 +96,47 @@ class Prepared:
         columns = [f"votes_{name}" for name in self.classes]
         lost = [name for name in columns if name not in self.manifest]
         if lost:
-            raise DataError(
-                f"{self.path}/manifest.parquet has no column {', '.join(lost)}.", do="set targets to labels"
-            )
+            what = f"{self.path}/manifest.parquet has no column {', '.join(lost)}."
+            raise DataError(what, do="set targets to labels")
         votes = self.manifest[columns].to_numpy(np.float32)
-        total = votes.sum(1, keepdims=True)
-        asked = self.labels() >= 0
-        if not (total[asked] > 0).all():
-            raise DataError(f"{self.path}: {int((total[asked] <= 0).sum())} images have no vote for any class.")
+        total, asked = votes.sum(1, keepdims=True), self.labels() >= 0
+        silent = int((total[asked] <= 0).sum())
+        if silent:
+            raise DataError(f"{self.path}: {silent} images have no vote for any class.")
         return np.divide(votes, total, out=np.zeros_like(votes), where=asked[:, None])
-
-    def rows(self, split: str) -> np.ndarray:
-        """Row numbers of one split; an empty split is an error that names those there are."""
-        found = np.flatnonzero(self.manifest["split"].to_numpy() == split)
-        if not len(found):
-            there = ", ".join(sorted(self.manifest["split"].unique()))
-            raise DataError(f"{self.path}: no image in split '{split}'.", do=f"take one of: {there}")
-        return found
 
 
 def open_prepared(path: str | os.PathLike[str]) -> Prepared:
-    """Open a prepared folder and check that its three files belong together.
-
-    Raises :class:`~fercore.errors.DataError` for a folder that is something
-    else, a missing or truncated file, or numbers of rows that differ.
-    """
+    """Open a prepared folder and check that its three files belong together; what does not is a DataError."""
     path = Path(path)
-    do = "prepare it again (fercore data prepare NAME), or name another folder"
+
+    def refuse(what: str) -> NoReturn:
+        raise DataError(f"{path}{what}", do="prepare it again (fercore data prepare NAME), or name another folder")
+
     if not path.is_dir():
-        raise DataError(f"{path} is not a folder.", do=do)
+        refuse(" is not a folder.")
     missing = [name for name in ("images.npy", "manifest.parquet", "card.json") if not (path / name).is_file()]
     if missing:
-        raise DataError(f"{path} is no prepared data set: it has no {', '.join(missing)}.", do=do)
+        refuse(f" is no prepared data set: it has no {', '.join(missing)}.")
     try:
         card = json.loads((path / "card.json").read_text())
         manifest = pd.read_parquet(path / "manifest.parquet")
         images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
     except Exception as error:
-        raise DataError(f"{path} can't be read: {error}", do=do) from error
-    known = isinstance(card, dict) and {"name", "title", "classes", "made", "notes", "hash"} <= card.keys()
-    if not known:
-        raise DataError(f"{path}/card.json is no data card: name, classes, hash or more are missing.", do=do)
+        refuse(f" can't be read: {error}")
+    if not isinstance(card, dict) or not {"name", "title", "classes", "made", "notes", "hash"} <= card.keys():
+        refuse("/card.json is no data card: name, classes, hash or more are missing.")
     if card.get("format") != FORMAT:
-        raise DataError(f"{path} has format {card.get('format')!r}, this version reads {FORMAT}.", do=do)
-    lost = [name for name in REQUIRED if name not in manifest.columns]
+        refuse(f" has format {card.get('format')!r}, this version reads {FORMAT}.")
+    lost = [name for name in REQUIRED if name not in manifest]
     if lost:
-        raise DataError(f"{path}/manifest.parquet has no column {', '.join(lost)}.", do=do)
+        refuse(f"/manifest.parquet has no column {', '.join(lost)}.")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or len(images) != len(manifest):
-        raise DataError(
-            f"{path}: images {images.shape} {images.dtype} do not fit {len(manifest)} manifest rows; "
-            "expected (N, H, W, 3) uint8.",
-            do=do,
-        )
+        found = f"images {images.shape} {images.dtype} do not fit {len(manifest)} manifest rows"
+        refuse(f": {found}; expected (N, H, W, 3) uint8.")
     strange = sorted(set(manifest["expression"]) - set(card["classes"]))
     if strange:
-        raise DataError(f"{path}: the manifest has expressions that the card does not list: {strange}.", do=do)
+        refuse(f": the manifest has expressions that the card does not list: {strange}.")
     return Prepared(path, images, manifest, card)
 
 
@@ -185,9 +158,8 @@ class Writer:
             out.images[:] = ...                      # a memory map, any order
             out.finish(manifest, name=..., title=..., classes=..., ...)
 
-    The space is claimed at the start, so that a full disk is an error then and
-    not a crash in the middle. Leaving the block without :meth:`finish`, or by
-    an exception, removes what was written and keeps what was there before.
+    The space is claimed at the start, so that a full disk is an error then and not a crash in the middle. Leaving the
+    block without :meth:`finish`, or by an exception, removes what was written and keeps what was there before.
     """
 
     def __init__(self, path: str | os.PathLike[str], count: int, size: int) -> None:
@@ -202,12 +174,11 @@ class Writer:
         self._finished = False
         try:
             self._aside.mkdir(parents=True)
-            self.images = np.lib.format.open_memmap(
-                self._aside / "images.npy", mode="w+", dtype=np.uint8, shape=self.shape
-            )
+            path = self._aside / "images.npy"
+            self.images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=self.shape)
             if hasattr(os, "posix_fallocate"):
-                with open(self._aside / "images.npy", "r+b") as file:
-                    os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+                with open(path, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
             shutil.rmtree(self._aside, ignore_errors=True)
             raise self.disk_error(error) from error
@@ -226,17 +197,14 @@ class Writer:
         counts: dict[str, Any] | None = None,
     ) -> None:
         """Write manifest and card. ``made`` says how: parameters, source, versions."""
-        lost = [column for column in REQUIRED if column not in manifest.columns]
-        if lost or len(manifest) != self.shape[0]:
-            raise ValueError(f"manifest of {len(manifest)} rows for {self.shape[0]} images, without {lost}")
+        if len(manifest) != self.shape[0]:
+            raise ValueError(f"manifest of {len(manifest)} rows for {self.shape[0]} images")
         manifest = manifest.reset_index(drop=True)
-        for column in OPTIONAL:
-            if column not in manifest:
-                manifest[column] = np.nan
+        manifest = manifest.assign(**{column: np.nan for column in OPTIONAL if column not in manifest})
         try:
             self.images.flush()
             manifest.to_parquet(self._aside / "manifest.parquet", index=False)
-            table = manifest.groupby(["split", "expression"], observed=True).size().unstack(fill_value=0)
+            table = pd.crosstab(manifest["split"], manifest["expression"])
             card = {
                 "format": FORMAT,
                 "name": name,
@@ -245,7 +213,7 @@ class Writer:
                 "licence": licence,
                 "images": len(manifest),
                 "size": self.shape[1],
-                "splits": {split: {k: int(v) for k, v in row.items()} for split, row in table.to_dict("index").items()},
+                "splits": table.to_dict("index"),
                 "counts": counts or {},
                 "notes": list(notes),
                 "made": made,
@@ -256,9 +224,7 @@ class Writer:
             raise self.disk_error(error) from error
         self._finished = True
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.images = None  # close the map before the folder moves
         if kind is None and self._finished:
             old = self._aside.with_suffix(".old")
@@ -266,8 +232,7 @@ class Writer:
                 os.replace(self.path, old)
             os.replace(self._aside, self.path)
             shutil.rmtree(old, ignore_errors=True)
-        else:
-            shutil.rmtree(self._aside, ignore_errors=True)
+        shutil.rmtree(self._aside, ignore_errors=True)
 
     def disk_error(self, error: OSError) -> DataError:
         """What to raise for an error of the disk: a full one is told apart."""

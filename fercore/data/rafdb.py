@@ -14,8 +14,8 @@ import pandas as pd
 
 from fercore.data import picture_files
 from fercore.data.labels import SEVEN
-from fercore.data.picture_files import Listing, PictureSet, listed
-from fercore.data.pose_subsets import RAFDB_ORDER, mark
+from fercore.data.picture_files import Listing, PictureSet, listed, said
+from fercore.data.pose_subsets import RAFDB_ORDER, RESTORE, mark, read_lines
 from fercore.errors import DataError
 
 LABELS = "EmoLabel/list_patition_label.txt"
@@ -34,27 +34,12 @@ _LINE = re.compile(r"((train|test)_\d{4,5})\.jpg\s+([1-7])")
 
 def read_labels(file: Path) -> pd.DataFrame:
     """The label file: columns sample (``train_00001``), split and expression, a row a line, in its order."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{file} can't be read as RAF-DB's label file: {error}", do="restore the published file"
-        ) from error
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        match = _LINE.fullmatch(line.strip())
-        if match is None:
-            raise DataError(
-                f"{file}, line {number}: '{line.strip()[:60]}' is no label.", do="expected e.g. 'train_00001.jpg 5'"
-            )
-        rows.append((match[1], match[2], RAFDB_ORDER[int(match[3]) - 1]))
+    found = read_lines(file, _LINE.fullmatch, "label of RAF-DB", "expected e.g. 'train_00001.jpg 5'")
+    rows = [(match[1], match[2], RAFDB_ORDER[int(match[3]) - 1]) for match in found]
     table = pd.DataFrame(rows, columns=["sample", "split", "expression"])
     twice = table["sample"][table["sample"].duplicated()]
-    if not rows or len(twice):
-        what = f"names {twice.iloc[0]} twice" if rows else "holds no label"
-        raise DataError(f"{file} {what}.", do="restore the published file")
+    if len(twice):
+        raise DataError(f"{file} names {twice.iloc[0]} twice.", do=RESTORE)
     return table
 
 
@@ -76,7 +61,7 @@ def read(source: Path) -> Listing:
         raise DataError(f"{folder} holds none of the labelled images.", do=SET.how_to_get)
     marked, unmarked = mark(table, source.parent / "pose_lists", POSE_LISTS)
     table = table.assign(**marked).reset_index(drop=True)
-    return Listing(table, [text for text in (*problems, *unmarked) if text])
+    return Listing(table, said(*problems, *unmarked))
 
 
 SET = PictureSet(

@@ -12,20 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from fercore.data import picture_files
 from fercore.data.labels import SEVEN
-from fercore.data.picture_files import Listing, PictureSet, listed
+from fercore.data.picture_files import Listing, PictureSet, by_name, listed, said
 from fercore.errors import DataError
 
 FOLDERS = {
-    "angry": "anger",
-    "disgust": "disgust",
-    "fear": "fear",
-    "happy": "happiness",
-    "neutral": "neutral",
-    "sad": "sadness",
-    "surprise": "surprise",
-}
+    "angry": "anger", "disgust": "disgust", "fear": "fear", "happy": "happiness", "neutral": "neutral",
+    "sad": "sadness", "surprise": "surprise",
+}  # fmt: skip
 PARTS = {"train": ("Train", "Train_Aligned_Faces"), "validation": ("Val", "Val_Aligned_Faces")}
 """Split -> its folder, and how the name of the folder of aligned faces begins."""
 OF_CLASS = {
@@ -43,30 +37,30 @@ def _faces(source: Path, split: str) -> Path | None:
 
 def read(source: Path) -> Listing:
     """Every picture in a folder of an expression."""
-    rows, problems = [], []
+    tables, problems = [], []
     for split in PARTS:
         folder = _faces(source, split)
         if folder is None:
             problems.append(f"{'/'.join(PARTS[split])} is not there: no image of the part '{split}'.")
             continue
-        strange = []
-        for path in picture_files.files_under(folder, (".png", ".jpg", ".jpeg")):
-            expression = FOLDERS.get(path.parent.name.lower())
-            if expression is None:
-                strange.append(path.relative_to(source).as_posix())
-                continue
-            sample = f"{split}_{expression}_{path.stem}"
-            rows.append((sample, split, expression, path.stem.split("_")[0], path.relative_to(source).as_posix()))
+        rows, strange = by_name(source, (".png", ".jpg", ".jpeg"), parse, folder)
+        tables.append(pd.DataFrame(rows).assign(split=split))
         problems.append(listed("pictures in a folder of no expression, which were left out", strange))
-    if not rows:
-        raise DataError(
-            f"{source} holds no picture in a folder such as Train/Train_Aligned_Faces/Angry.", do=SET.how_to_get
-        )
-    table = pd.DataFrame(rows, columns=["sample", "split", "expression", "film", "file"])
+    if not any(map(len, tables)):
+        what = f"{source} holds no picture in a folder such as Train/Train_Aligned_Faces/Angry."
+        raise DataError(what, do=SET.how_to_get)
+    table = pd.concat(tables, ignore_index=True).assign(subject="", source="sfew")
+    table["sample"] = table["split"] + "_" + table["sample"]
     twice = table["sample"].duplicated()
     problems.append(listed("pictures whose name another one has, which were left out", table["file"][twice]))
-    table = table[~twice].assign(subject="", source="sfew").reset_index(drop=True)
-    return Listing(table, [text for text in problems if text])
+    return Listing(table[~twice].reset_index(drop=True), said(*problems))
+
+
+def parse(file: Path) -> dict[str, str] | None:
+    """What ``.../Angry/Airheads_000519240_00000005.png`` says: expression, film, sample; None in another folder."""
+    expression = FOLDERS.get(file.parent.name.lower())
+    film = file.stem.partition("_")[0]
+    return {"sample": f"{expression}_{file.stem}", "expression": expression, "film": film} if expression else None
 
 
 SET = PictureSet(

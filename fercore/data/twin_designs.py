@@ -146,10 +146,11 @@ DESIGNS: dict[str, Design] = {
             {"size": 224, "pans": tuple(sorted((*BU_PANS, -15, 15))), "tilts": (-30, -15, 0, 15, 30)},
             people=100, scenery="studio", pose_jitter=0.0, noise=0.0, **at_hardness(2.0),
         ),
-        {"people": 100, "women": 56, "levels": 4, "PATA S1": 12000, "PATA S3": 21000, "nine pans": 21600},
+        {"people": 100, "women": 56, "levels": 4, "nine pans": 21600,
+         "PATA S1": 12000, "PATA S2": 16000, "PATA S3": 21000},
         (*CONTROLLED, "BU-3DFE is scans, rendered: so are these, in plain light before a plain ground."),
         "For the splits of PATA, PhaNet and DML-Net on BU-3DFE {cite}`yin2006bu3dfe`: expressions in four "
-        "strengths, seen from up to nine pans and from tilted cameras.",
+        "strengths, seen from up to eleven pans and from tilted cameras.",
         calibrated(2.0, "what PhaNet prints for DenseNet and PATA for its baseline on BU-3DFE"),
     ),
     "multipie-twin": Design(

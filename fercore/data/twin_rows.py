@@ -127,7 +127,10 @@ def kdef(twin: Twin) -> pd.DataFrame:
 
 
 def bu3dfe(twin: Twin) -> pd.DataFrame:
-    """BU-3DFE: six expressions in four levels, and neutral, of each person, seen from every pan; tilted at level 4."""
+    """BU-3DFE: six expressions in four levels, and neutral, of each person, seen from every pan.
+
+    Cameras are tilted at level 4 and within 45 degrees alone, as in PATA's third setting.
+    """
     _only(twin, "expressions", SEVEN)
     women = round(0.56 * twin.people)
     people = [f"F{k:04d}" for k in range(1, women + 1)] + [f"M{k:04d}" for k in range(1, twin.people - women + 1)]
@@ -136,7 +139,7 @@ def bu3dfe(twin: Twin) -> pd.DataFrame:
         for level in (0,) if shown == "neutral" else twin.levels:
             tilts = twin.tilts if level == 4 else tuple(t for t in twin.tilts if t == 0)
             for tilt, pan in product(tilts, twin.pans):
-                if (tilt and abs(pan) > 45) or (abs(pan) == 15 and level != 4):  # PATA's third setting alone has these
+                if tilt and abs(pan) > 45:
                     continue
                 code = f"{subject}_{KDEF_CODES[shown].replace('AF', 'FE')}{level:02d}_{pan:+03.0f}{tilt:+03.0f}"
                 lines.append((code, subject, shown, float(pan), float(tilt), level))

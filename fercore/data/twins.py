@@ -56,7 +56,7 @@ from fercore.heads.expressions import personal_style, sample_gaze
 from fercore.heads.render import GREY
 from fercore.heads.truth import affect, face_box, unit_vector
 from fercore.progress import progress as bar
-from fercore.provenance import file_hash, sources, versions
+from fercore.provenance import code_hash, versions
 
 AU_ORDER = tuple(f"AU{unit} {side}" for unit in ACTION_UNITS for side in ("right", "left"))
 """What the 44 numbers of the column ``action_units`` are: each unit on the person's right, then left side."""
@@ -69,7 +69,7 @@ def key(twin: Twin) -> str:
     """What the twin's pixels depend on: its parameters and the code that renders them; 16 hexadecimal digits."""
     here = Path(__file__).parent
     files = [here / name for name in ("twins.py", "twin_rows.py", "photo.py")]  # not what merely stores pixels
-    code = [file_hash(path) for path in (*files, *sources(["fercore.heads"]))]
+    code = code_hash(["fercore.heads"], files=files)
     return hashlib.sha256(f"{twin.model_dump_json()} {code}".encode()).hexdigest()[:16]
 
 

@@ -457,6 +457,7 @@ def test_all_views_are_those_of_the_twin(scans: Path) -> None:
         for t in (table, design)
     )
     assert set(map(tuple, ours[columns[1:]].to_numpy())) == set(map(tuple, theirs[columns[1:]].to_numpy()))
+    assert set(ours[ours["tilt"] == 0].groupby("level")["pan"].nunique()) == {11}, "PATA's second setting needs ±15"
     with pytest.raises(ParameterError, match="BU-3DFE has no views 'ten'"):
         bu3dfe.read(scans, views="ten")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -86,7 +87,7 @@ def test_every_design(name, preset):
 PUBLISHED = [
     ("kdef-twin", "dmlnet-kdef-56-14", 4900, (56, 14)),
     ("bu3dfe-twin", "pata-bu3dfe-s1", 12000, (80, 20)),
-    ("bu3dfe-twin", "pata-bu3dfe-s2", 12000, (80, 20)),
+    ("bu3dfe-twin", "pata-bu3dfe-s2", 16800, (80, 20)),  # printed as 16,000
     ("bu3dfe-twin", "pata-bu3dfe-s3", 21000, (80, 20)),
     ("bu3dfe-twin", "dmlnet-bu3dfe-70-30", 21600, (70, 30)),
     ("bu3dfe-twin", "phanet-bu3dfe-9pan", 22500, (75, 25)),
@@ -119,6 +120,45 @@ def test_the_page_of_real_sets_has_every_split_of_a_controlled_set_with_its_size
         learnt, tested = np.concatenate([parts["train"], parts["validation"]]), parts["test"]
         people = [table["subject"].iloc[chosen].nunique() for chosen in (learnt, tested)]
         assert [int(size.replace(",", "")) for size in sizes] == [*people, len(learnt), len(tested)], protocol
+
+
+@pytest.mark.parametrize(
+    ("setting", "pans", "levels", "tilts"),
+    [
+        ("s1", {0, 30, 45, 60, 90}, {1, 2, 3, 4}, {0}),
+        ("s2", {-45, -30, -15, 0, 15, 30, 45}, {1, 2, 3, 4}, {0}),
+        ("s3", {-45, -30, -15, 0, 15, 30, 45}, {4}, {-30, -15, 0, 15, 30}),
+    ],
+)
+def test_patas_settings_of_bu3dfe(setting, pans, levels, tilts):
+    table = rows(parameters("bu3dfe-twin", "paper", people=10))
+    tested = table.iloc[protocols.split(table, f"pata-bu3dfe-{setting}")["test"]]
+    assert (set(tested["pan"]), set(tested["level"]), set(tested["tilt"])) == (pans, levels, tilts)
+    assert (tested.groupby(["subject", "expression", "level", "tilt"])["pan"].nunique() == len(pans)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    pans=st.sets(st.sampled_from((-90, -45, -15, 0, 15, 30, 60)), min_size=1),
+    levels=st.sets(st.sampled_from((1, 2, 3, 4)), min_size=1),
+    tilts=st.sets(st.sampled_from((-30, 0, 15)), min_size=1),
+)
+def test_every_pan_of_bu3dfe_is_there_at_every_level(pans, levels, tilts):
+    twin = parameters("bu3dfe-twin", "smoke", people=2, pans=tuple(pans), levels=tuple(levels), tilts=tuple(tilts))
+    table = rows(twin).groupby(["level", "tilt"])["pan"].agg(set).to_dict()
+    wanted = {(level, 0): pans for level in {0, *levels}} if 0 in tilts else {}
+    near = {pan for pan in pans if abs(pan) <= 45}
+    wanted |= {(4, tilt): near for tilt in tilts - {0} if near and 4 in levels}
+    assert table == wanted
+
+
+@pytest.mark.parametrize(("preset", "images", "digest"), [("smoke", 650, "432d11a673"), ("quick", 22500, "91d8adb1b0")])
+def test_rows_of_bu3dfe_that_records_rest_on(preset, images, digest):
+    """Committed records were trained on exactly these rows."""
+    table = rows(parameters("bu3dfe-twin", preset))
+    assert len(table) == images and set(table["pan"]).isdisjoint({-15, 15})
+    named = " ".join(f"{row.sample} {row.shown} {row.pan:g} {row.tilt:g} {row.seed}" for row in table.itertuples())
+    assert hashlib.sha256(named.encode()).hexdigest()[:10] == digest
 
 
 def test_multipies_sessions_have_their_people():
