@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from string import Template
 from typing import NamedTuple
 
 import numpy as np
@@ -139,44 +140,5 @@ def _page(faces: Faces) -> str:
     hidden = base64.b64encode(json.dumps([names.index(name) for name in faces.expressions]).encode()).decode()
     buttons = "".join(f'<button onclick="take({k})">{k + 1} {html.escape(n)}</button>' for k, n in enumerate(names))
     pictures = json.dumps([_jpeg(image) for image in faces.images])
-    return _TEMPLATE.format(buttons=buttons, names=json.dumps(names), hidden=hidden, pictures=pictures)
-
-
-_TEMPLATE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Which expression is it?</title>
-<style>
-  body {{ font: 18px system-ui, sans-serif; max-width: 46em; margin: 2em auto; text-align: center }}
-  img {{ width: 336px; height: 336px }}
-  button {{ font: inherit; margin: 0.25em; padding: 0.4em 0.9em }}
-  td, th {{ padding: 0.2em 0.7em; text-align: right }} table {{ margin: 1em auto }}
-</style>
-<h1>Which expression is it?</h1>
-<div id="ask"><p id="count"></p><img id="face" alt="a rendered face"><p>{buttons}</p>
-<p>Keys 1 to 9 answer, Backspace goes back.</p></div>
-<div id="end" hidden></div>
-<script>
-const names = {names}, truth = JSON.parse(atob("{hidden}")), pictures = {pictures}, answers = [];
-const at = id => document.getElementById(id);
-function show() {{
-  if (answers.length === pictures.length) return finish();
-  at("count").textContent = `${{answers.length + 1}} of ${{pictures.length}}`;
-  at("face").src = "data:image/jpeg;base64," + pictures[answers.length];
-}}
-function take(k) {{ if (k < names.length && answers.length < pictures.length) {{ answers.push(k); show(); }} }}
-function finish() {{
-  const right = answers.filter((a, i) => a === truth[i]).length;
-  const cells = names.map((n, t) => names.map((m, a) => answers.filter((x, i) => truth[i] === t && x === a).length));
-  const csv = "face,answer\\n" + answers.map((a, i) => `${{i + 1}},${{names[a]}}`).join("\\n") + "\\n";
-  at("ask").hidden = true; at("end").hidden = false;
-  at("end").innerHTML = `<p>${{right}} of ${{answers.length}} as rendered.</p>`
-    + `<table><tr><th>rendered \\\\ answered</th>${{names.map(n => `<th>${{n}}</th>`).join("")}}</tr>`
-    + cells.map((row, t) => `<tr><th>${{names[t]}}</th>${{row.map(c => `<td>${{c}}</td>`).join("")}}</tr>`).join("")
-    + `</table><a download="answers.csv" href="data:text/csv;base64,${{btoa(csv)}}">The answers as csv</a>`;
-}}
-document.addEventListener("keydown", event => {{
-  if (event.key >= "1" && event.key <= "9") take(Number(event.key) - 1);
-  if (event.key === "Backspace") {{ answers.pop(); show(); }}
-}});
-show();
-</script></html>
-"""
+    page = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+    return page.safe_substitute(buttons=buttons, names=json.dumps(names), hidden=hidden, pictures=pictures)

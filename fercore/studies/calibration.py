@@ -7,21 +7,23 @@ Two things are set: how strong the expressions are that a twin shows (its levels
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from fercore import published, records
+from fercore import intervals, published, records
 from fercore.data import twin_designs
 from fercore.data.twin_rows import HARDEST, Twin, at_hardness
+from fercore.intervals import Interval
+from fercore.papers import baselines
+from fercore.recipe import Recipe
 from fercore.records import Record
 
 TARGETS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
-    "kdef-twin": (
-        ("phanet", "T5", "DenseNet", "FER", "KDEF"),
-        ("dmlnet", "T8", "ResNet50", "KDEF FER", "KDEF"),
-    ),
+    "kdef-twin": (("phanet", "T5", "DenseNet", "FER", "KDEF"), ("dmlnet", "T8", "ResNet50", "KDEF FER", "KDEF")),
     "bu3dfe-twin": (
         ("phanet", "T1", "DenseNet", "FER, -90..90", "BU-3DFE"),
         ("pata", "T2", "baseline", "BU-3DFE 0..90", "BU-3DFE"),
@@ -38,7 +40,6 @@ TARGETS: dict[str, tuple[tuple[str, str, str, str, str], ...]] = {
     ),
 }
 """Twin -> published cells of plain baselines between which ours should land: paper, table, row, column, data set."""
-ENDS = ("accuracy", "accuracy_low", "accuracy_high")
 AROUND = 1.5
 """Points either way of a single published value that count as landing there."""
 
@@ -72,8 +73,21 @@ def hardness_of(parameters: dict[str, Any]) -> float:
 def runs(root: Path | None = None, preset: str = "quick") -> list[Record]:
     """The committed runs of plain networks on twins, or those under ``root``: trained on the twin alone, tested on it
     alone. A paper's own baseline is one of them."""
-    found = records.find(root, method="resnet18", preset=preset, pretraining="", also_on="")
+    found = records.find(root, method="resnet18", preset=preset, pretraining="", also_on="", start="")
     return [run for run in found if run.recipe["dataset"] in TARGETS]
+
+
+TRIED = {"multipie-twin": (0.2,)}
+"""Twin -> further hardnesses at which the page shows the baseline."""
+
+
+def recipes() -> Iterator[Recipe]:
+    """The runs of the plain baseline that the page on calibration shows; KDEF's twin has LAN's."""
+    for twin in TARGETS:
+        if twin != "kdef-twin":
+            yield baselines.recipe("quick", twin)
+        for hardness in TRIED.get(twin, ()):
+            yield baselines.recipe("quick", twin, data=at_hardness(hardness))
 
 
 def curve(found: list[Record]) -> pd.DataFrame:
@@ -84,43 +98,38 @@ def curve(found: list[Record]) -> pd.DataFrame:
     """
     rows = []
     for run in found:
-        parameters, test = run.data.made["parameters"], run.metrics["test"]
-        rows.append(
-            {
-                "twin": run.recipe["dataset"],
-                "levels": "".join(map(str, parameters["levels"])),
-                "hardness": hardness_of(parameters),
-                "taken": not _differs(run),
-                "seed": run.recipe["seed"],
-                "fold": run.recipe["fold"],
-                "accuracy": 100 * test["accuracy"],
-                "low": 100 * test["accuracy_low"],
-                "high": 100 * test["accuracy_high"],
-                "record": run.name,
-            }
-        )
+        r, parameters = run.recipe, run.data.made["parameters"]
+        levels = "".join(map(str, parameters["levels"]))
+        own = (r["dataset"], levels, hardness_of(parameters), _is_taken(run), r["seed"], r["fold"])
+        rows.append((*own, *_accuracy([run]), run.name))
     columns = ["twin", "levels", "hardness", "taken", "seed", "fold", "accuracy", "low", "high", "record"]
     order = ["twin", "levels", "hardness", "seed", "fold"]
     return pd.DataFrame(rows, columns=columns).sort_values(order, ignore_index=True)
 
 
-def standing(table: pd.DataFrame) -> pd.DataFrame:
-    """Of a :func:`curve` one row a twin that was run as it is now: ours beside the published band, and how they lie.
+def _accuracy(own: Sequence[Record], subset: str = "test") -> Interval:
+    """Accuracy of some runs in per cent and its 95 % interval."""
+    return Interval(*(100 * end for end in intervals.estimate(own, subset=subset).interval))
 
-    Accuracies are means over seeds and folds, ends of intervals too. ``lands``: ``inside`` the band, ``interval meets
-    it``, ``above`` or ``below``.
+
+def _by_twin(found: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+    for twin in sorted({run.recipe["dataset"] for run in found}):
+        yield twin, [run for run in found if run.recipe["dataset"] == twin]
+
+
+def standing(found: Sequence[Record]) -> pd.DataFrame:
+    """One row a twin that was run as it is now: ours beside the published band, and how they lie.
+
+    ``lands``: ``inside`` the band, ``interval meets it``, ``above`` or ``below``.
     """
     rows = []
-    for twin, own in table[table["taken"]].groupby("twin", sort=False):
-        least, most = band(twin)
-        value, low, high = own[["accuracy", "low", "high"]].mean()
-        meets = low <= most and high >= least
-        lands = (
-            "inside" if least <= value <= most else "interval meets it" if meets else "above" if low > most else "below"
-        )
-        rows.append(
-            {"twin": twin, "published from": least, "to": most, "ours": value, "low": low, "high": high, "lands": lands}
-        )
+    for twin, own in _by_twin(at_taken(found)):
+        (least, most), ours = band(twin), _accuracy(own)
+        if least <= ours.value <= most:
+            lands = "inside"
+        else:
+            lands = "above" if ours.low > most else "below" if ours.high < least else "interval meets it"
+        rows.append((twin, least, most, *ours, lands))
     return pd.DataFrame(rows, columns=["twin", "published from", "to", "ours", "low", "high", "lands"])
 
 
@@ -131,42 +140,36 @@ def taken(twin: str, preset: str = "quick") -> float:
 
 def at_taken(found: list[Record]) -> list[Record]:
     """Of some runs those on twins as they are now: every parameter of the pictures is the one that stands here."""
-    return [run for run in found if not _differs(run)]
+    return [run for run in found if _is_taken(run)]
 
 
-def _differs(run: Record) -> bool:
-    """Whether the twin's parameters have been set otherwise since the run."""
+def _is_taken(run: Record) -> bool:
+    """Whether the twin's parameters are now as they were at the run."""
     made = run.data.made["parameters"]
-    if not set(made) <= set(Twin.model_fields):
-        return True
     # What a parameter that came later stands for by itself is what every twin had before.
-    return twin_designs.parameters(run.recipe["dataset"], run.recipe["preset"]) != Twin.model_validate(made)
+    return set(made) <= set(Twin.model_fields) and (
+        twin_designs.parameters(run.recipe["dataset"], run.recipe["preset"]) == Twin.model_validate(made)
+    )
 
 
-def by_yaw(found: list[Record]) -> pd.DataFrame:
-    """Accuracy with its 95 % interval in per cent, one row a twin and pan; means over seeds and folds."""
+def by_yaw(found: Sequence[Record]) -> pd.DataFrame:
+    """Accuracy with its 95 % interval in per cent, one row a twin and pan, over seeds and folds."""
     rows = [
-        {"twin": run.recipe["dataset"], "yaw": float(subset.removeprefix("pan_"))}
-        | {name: 100 * m[key] for name, key in zip(("accuracy", "low", "high"), ENDS, strict=True)}
-        for run in found
-        for subset, m in run.metrics.items()
+        (twin, float(subset.removeprefix("pan_")), *_accuracy(own, subset))
+        for twin, own in _by_twin(found)
+        for subset in own[0].metrics
         if subset.startswith("pan_")
     ]
-    table = pd.DataFrame(rows, columns=["twin", "yaw", "accuracy", "low", "high"])
-    return table.groupby(["twin", "yaw"], as_index=False).mean()
+    columns = ["twin", "yaw", "accuracy", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).sort_values(columns[:2], ignore_index=True)
 
 
 def confusions(found: list[Record], most: int = 3) -> pd.DataFrame:
     """The most frequent confusions of each twin: true class, what it is taken for, per cent of the true class."""
-    counts: dict[str, Any] = {}
-    classes = {run.recipe["dataset"]: run.classes for run in found}
-    for run in found:
-        name = run.recipe["dataset"]
-        counts[name] = counts.get(name, 0) + run.arrays()["confusion_test"]
     rows = []
-    for twin, matrix in counts.items():
-        share = 100 * matrix / matrix.sum(1, keepdims=True).clip(min=1)
-        pairs = [(share[a, b], a, b) for a in range(len(share)) for b in range(len(share)) if a != b]
-        for percent, a, b in sorted(pairs, reverse=True)[:most]:
-            rows.append({"twin": twin, "shown": classes[twin][a], "taken for": classes[twin][b], "per cent": percent})
+    for twin, own in _by_twin(found):
+        counts = sum(run.arrays()["confusion_test"] for run in own)
+        share = pd.DataFrame(100 * counts / counts.sum(1, keepdims=True).clip(min=1), own[0].classes, own[0].classes)
+        wrong = share.mask(np.eye(len(share), dtype=bool)).stack()
+        rows += [(twin, *pair, percent) for pair, percent in wrong.nlargest(most, keep="last").items()]
     return pd.DataFrame(rows, columns=["twin", "shown", "taken for", "per cent"])

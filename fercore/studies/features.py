@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from fercore import evaluate
+from fercore import intervals
 from fercore.errors import RecordError
 from fercore.records import Record
 
@@ -38,12 +38,9 @@ def spreads(features: np.ndarray, labels: np.ndarray, classes: Sequence[str]) ->
     """
     total = np.square(features - features.mean(0)).sum(1).mean()
     lines = []
-    for k, name in enumerate(classes):
+    for k in np.unique(labels):
         own = features[labels == k]
-        if len(own):
-            lines.append(
-                {"class": name, "images": len(own), "spread": np.square(own - own.mean(0)).sum(1).mean() / total}
-            )
+        lines.append((classes[k], len(own), np.square(own - own.mean(0)).sum(1).mean() / total))
     return pd.DataFrame(lines, columns=["class", "images", "spread"])
 
 
@@ -85,7 +82,7 @@ def affect(record: Record) -> dict[str, Read]:
 def by_arousal(runs: Mapping[str, Sequence[Record]], edges: Sequence[float] = LEVELS) -> pd.DataFrame:
     """Accuracy in per cent by the arousal that the rendered faces show: a line a name and band that has images.
 
-    An image counts by the share of a name's runs that have it right; the interval is a bootstrap over people.
+    An image counts by the share of a name's runs that have it right; the interval is over people.
     Columns name, low edge, high edge, images, accuracy, low, high.
     """
     lines = []
@@ -96,9 +93,6 @@ def by_arousal(runs: Mapping[str, Sequence[Record]], edges: Sequence[float] = LE
         for low, high in pairwise(edges):
             chosen = (arousal >= low) & ((arousal < high) | (high == edges[-1]))
             if chosen.sum() > 1:
-                interval = evaluate.bootstrap(right[chosen], arrays[0]["subjects"][chosen])
-                lines.append(
-                    {"name": name, "from": low, "to": high, "images": int(chosen.sum())}
-                    | dict(zip(("accuracy", "low", "high"), (100 * end for end in interval), strict=True))
-                )
+                interval = intervals.mean(right[chosen], arrays[0]["subjects"][chosen])
+                lines.append((name, low, high, int(chosen.sum()), *(100 * end for end in interval)))
     return pd.DataFrame(lines, columns=["name", "from", "to", "images", "accuracy", "low", "high"])

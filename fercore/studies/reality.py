@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fercore import evaluate, records
+from fercore import intervals, records
 from fercore.errors import ParameterError, RecordError
 from fercore.papers import baselines
 from fercore.papers.baselines import BaselineRecipe
@@ -90,103 +90,78 @@ def table(found: Sequence[Record]) -> pd.DataFrame:
         r = run.recipe
         before = "people" if r["start"] else "twin" if r["pretraining"] else ""
         learnt = "twin" if r["dataset"] == TWIN else f"{before}, then real" if before else "real"
-        there = f"on_{r['also_on']}"
-        real, twin = ("test", there) if r["dataset"] == REAL else (there, "test")
-        rows.append(
-            {
-                "learnt on": learnt,
-                "share": r["share"] if r["dataset"] == REAL else 0.0,
-                "without": next((name for name, data in WITHOUT.items() if data == r["data"]), ""),
-                "seed": r["seed"],
-                "accuracy": 100 * run.metrics[real]["accuracy"],
-                "balanced": 100 * run.metrics[real]["balanced_accuracy"],
-                "on twin": 100 * run.metrics[twin]["accuracy"],
-                "record": run.name,
-            }
-        )
+        without = next((name for name, data in WITHOUT.items() if data == r["data"]), "")
+        real, twin = (run.metrics[_part(run, dataset)] for dataset in (REAL, TWIN))
+        shares = (real["accuracy"], real["balanced_accuracy"], twin["accuracy"])
+        own = (learnt, r["share"] if r["dataset"] == REAL else 0.0, without, r["seed"])
+        rows.append((*own, *(100 * share for share in shares), run.name))
     columns = ["learnt on", "share", "without", "seed", "accuracy", "balanced", "on twin", "record"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def over_seeds(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Mean of a metric over seeds with its 95 % interval, a row for each way of learning."""
+def levels(found: Sequence[Record], metric: str) -> pd.DataFrame:
+    """``accuracy`` or ``balanced`` accuracy on the real test images in per cent with its 95 % interval over seeds and
+    images, a row for each way of learning: columns learnt on, share, without, seeds, the metric, low, high."""
     rows = []
-    for (learnt, share, without), own in table.groupby(["learnt on", "share", "without"], sort=False):
-        values = own[metric].tolist()
-        value, low, high = evaluate.over_seeds(values) if len(values) > 1 else (values[0], float("nan"), float("nan"))
-        rows.append(
-            {"learnt on": learnt, "share": share, "without": without, "seeds": len(values)}
-            | {metric: value, "low": low, "high": high}
-        )
+    for key, own in _ways(found).items():
+        estimate = intervals.estimate(own, METRICS[metric], _part(own[0], REAL))
+        ends = (100 * end for end in estimate.interval)
+        rows.append((*key, len(own), *ends))
     return pd.DataFrame(rows, columns=["learnt on", "share", "without", "seeds", metric, "low", "high"])
 
 
-def gains(table: pd.DataFrame, before: str = "twin") -> pd.DataFrame:
-    """What one of :data:`BEFORE` adds at each share of real labels: mean over seeds with its 95 % interval, in points.
+METRICS = {"accuracy": "accuracy", "balanced": "balanced_accuracy"}
+
+
+def _ways(found: Sequence[Record]) -> dict[tuple[str, float, str], list[Record]]:
+    """Runs of each way of learning: (learnt on, share, without) -> runs, in the order of :func:`table`."""
+    ways = table(found).groupby(["learnt on", "share", "without"], sort=False)
+    return {way: [found[row] for row in rows.index] for way, rows in ways}
+
+
+def _part(run: Record, dataset: str) -> str:
+    """The subset of a run's tests that is the test part of one of the two sets."""
+    return "test" if run.recipe["dataset"] == dataset else f"on_{dataset}"
+
+
+def gains(found: Sequence[Record], before: str = "twin") -> pd.DataFrame:
+    """What one of :data:`BEFORE` adds at each share of real labels, in points with its 95 % interval.
 
     Columns metric, share, seeds, gain, low, high; no line where fewer than two seeds have both. Pairs are runs of the
     same seed, which see the same real images.
     """
-    rows, after = [], f"{before}, then real"
-    for metric, share in product(("accuracy", "balanced"), SHARES):
-        of = table[table["share"] == share].pivot_table(index="seed", columns="learnt on", values=metric)
-        if {"real", after} <= set(of):
-            difference = (of[after] - of["real"]).dropna()
-            if len(difference) > 1:
-                gain = evaluate.over_seeds(difference.tolist())
-                rows.append(
-                    {
-                        "metric": metric,
-                        "share": share,
-                        "seeds": len(difference),
-                        "gain": gain.value,
-                        "low": gain.low,
-                        "high": gain.high,
-                    }
-                )
+    ways, rows = _ways(found), []
+    for metric, share in product(METRICS, SHARES):
+        after, real = (ways.get((name, share, ""), []) for name in (f"{before}, then real", "real"))
+        seeds = {run.recipe["seed"] for run in after} & {run.recipe["seed"] for run in real}
+        if len(seeds) > 1:
+            pair = [[run for run in own if run.recipe["seed"] in seeds] for own in (after, real)]
+            gain = intervals.estimate(pair[0], METRICS[metric], against=pair[1]).interval
+            rows.append((metric, share, len(seeds), *(100 * end for end in gain)))
     return pd.DataFrame(rows, columns=["metric", "share", "seeds", "gain", "low", "high"])
 
 
-def ablation(found: Sequence[Record], draws: int = 4000) -> pd.DataFrame:
+def ablation(found: Sequence[Record]) -> pd.DataFrame:
     """What the twin is worth without something: balanced accuracy on real test images in per cent, and what is lost.
 
-    Columns ablation, row, balanced, difference (from the whole twin, same seed, in points), low, high (95 %, images
-    drawn anew within each class, for both runs apart: what two runs that are right on the same images would share is
-    not taken off). The whole twin comes first, without a difference; where it has not been run the table is empty.
+    Columns ablation, row, balanced, difference (from the whole twin, same seed, in points), low, high (95 %, over
+    images, for both runs apart: what two runs that are right on the same images would share is not taken off). The
+    whole twin comes first, without a difference; where it has not been run the table is empty.
     """
-    rng = np.random.default_rng(0)
-    alone = {run.recipe["seed"]: {} for run in found if run.recipe["dataset"] == TWIN}
-    for run in found:
-        if run.recipe["dataset"] == TWIN:
-            name = next((name for name, data in WITHOUT.items() if data == run.recipe["data"]), "")
-            alone[run.recipe["seed"]][name] = run.arrays()[f"confusion_on_{REAL}"]
+    ways = {key[2]: own for key, own in _ways(found).items() if key[0] == "twin"}
+    whole = {run.recipe["seed"]: run for run in ways.get("", [])}
     lines = []
-    for seed, runs in sorted(alone.items()):
-        if "" not in runs or len(runs) < 2:
+    for seed, reference in sorted(whole.items()):
+        others = {name: run for name in WITHOUT for run in ways.get(name, []) if run.recipe["seed"] == seed}
+        if not others:
             continue
-        drawn = {name: _balanced_draws(matrix, rng, draws) for name, matrix in runs.items()}
-        for name in ("", *WITHOUT):
-            if name in runs:
-                value = 100 * _balanced(runs[name])
-                line = {"ablation": f"seed {seed}", "row": f"without {name}" if name else "whole", "balanced": value}
-                if name:
-                    low, high = 100 * np.percentile(drawn[name] - drawn[""], [2.5, 97.5])
-                    line |= {"difference": value - 100 * _balanced(runs[""]), "low": low, "high": high}
-                lines.append(line)
+        number = intervals.estimate([reference], "balanced_accuracy", f"on_{REAL}")
+        lines.append((f"seed {seed}", "whole", 100 * number.value, *[np.nan] * 3))
+        for name, run in others.items():
+            own = intervals.estimate([run], "balanced_accuracy", f"on_{REAL}")
+            lost = intervals.estimate([run], "balanced_accuracy", f"on_{REAL}", against=[reference]).interval
+            lines.append((f"seed {seed}", f"without {name}", 100 * own.value, *(100 * end for end in lost)))
     return pd.DataFrame(lines, columns=["ablation", "row", "balanced", "difference", "low", "high"])
-
-
-def _balanced(matrix: np.ndarray) -> float:
-    """Mean recall of the classes that have images; matrix (K, K), rows true."""
-    there = matrix.sum(1) > 0
-    return float((matrix.diagonal()[there] / matrix.sum(1)[there]).mean())
-
-
-def _balanced_draws(matrix: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
-    """Balanced accuracy (draws,) of images drawn anew within each class."""
-    there = matrix.sum(1) > 0
-    images, right = matrix.sum(1)[there], matrix.diagonal()[there]
-    return (rng.binomial(images, right / images, (draws, len(images))) / images).mean(1)
 
 
 def all_recipes(seeds: int = 5) -> list[BaselineRecipe]:

@@ -6,19 +6,17 @@ import contextlib
 import copy
 import itertools
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fercore import evaluate
+from fercore.backbones.cost import cost, seconds
 from fercore.errors import ParameterError
 from fercore.paths import reference_records
 from fercore.recipe import unknown
@@ -123,39 +121,27 @@ def _searched(search: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def seconds(work: Callable[[], object], repeats: int = 7, device: str = "cpu") -> float:
-    """Median seconds of ``work`` after a first call, which may compile."""
-    found = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        found.append(time.perf_counter() - start)
-    return float(np.median(found[1:]))
-
-
 def product(precision: Precision = "fp32", device: str = "cpu", sizes: Sequence[int] = (512, 1024, 2048)) -> float:
     """The best product of two square matrices, in 10^9 operations a second; n^3 multiply-adds count 2 n^3."""
-    best = 0.0
-    for n in sizes:
+
+    def rate(n: int) -> float:
         a, b = (torch.randn(n, n, device=device, dtype=TYPES[precision]) for _ in range(2))
-        best = max(best, 2e-9 * n**3 / seconds(lambda a=a, b=b: a @ b, 5, device))
-    return best
+        return 2e-9 * n**3 / seconds(lambda: a @ b, 5, device)
+
+    return max(map(rate, sizes))
 
 
 @torch.no_grad()
 def convolution(precision: Precision = "fp32", sizes: Sequence[int] = (512, 1024, 2048)) -> float:
     """The processor's best 3 x 3 convolution, n / 4 channels on 28 x 28 places, channels last; as :func:`product`."""
-    best, side = 0.0, 28
-    for n in sizes:
-        layer = nn.Conv2d(n // 4, n // 4, 3, padding=1, bias=False).to(
-            TYPES[precision], memory_format=torch.channels_last
-        )
-        maps = torch.randn(1, n // 4, side, side).to(TYPES[precision], memory_format=torch.channels_last)
-        adds = layer.weight.numel() * side**2
-        best = max(best, 2e-9 * adds / seconds(lambda layer=layer, maps=maps: layer(maps), 5))
-    return best
+    form = {"dtype": TYPES[precision], "memory_format": torch.channels_last}
+
+    def rate(n: int) -> float:
+        layer = nn.Conv2d(n // 4, n // 4, 3, padding=1, bias=False).to(**form)
+        maps = torch.randn(1, n // 4, 28, 28).to(**form)
+        return 2e-9 * layer.weight.numel() * 28**2 / seconds(lambda: layer(maps), 5)
+
+    return max(map(rate, sizes))
 
 
 def limits(
@@ -189,19 +175,19 @@ def measure(
     """
     where = torch.cuda.get_device_name() if device != "cpu" else processor()
     rows = []
+
+    def timed(answer: Callable[[Tensor], Any], batch: int) -> float:
+        images = torch.randn(batch, 3, side, side, device=device)
+        return seconds(lambda: answer(images), repeats, device)
+
     for precision in precisions:
         best = limits(precision, device, peaks)
         for (name, part), network in networks.items():
-            adds = evaluate.cost(network, side).multiply_adds
+            adds = cost(network, side).multiply_adds
             for form in forms:
                 try:
                     answer = ready(network.to(device), form, precision, channels_last=channels_last)
-                    times = {
-                        batch: seconds(
-                            lambda x=torch.randn(batch, 3, side, side, device=device), f=answer: f(x), repeats, device
-                        )
-                        for batch in batches
-                    }
+                    times = {batch: timed(answer, batch) for batch in batches}
                 except Exception as error:  # a compiler's and a backend's errors have no common kind
                     print(f"{name}, {part}, {form}, {precision}: not measured: {str(error).splitlines()[0][:200]}")
                     continue

@@ -12,7 +12,7 @@ from torch import nn
 
 from fercore.backbones.ir50 import IR50
 from fercore.backbones.mobilefacenet import MobileFaceNet
-from fercore.backbones.resnet import resnet18
+from fercore.backbones.resnet import ResNet18
 from fercore.errors import ParameterError
 from fercore.figures import pcda as figures_pcda
 from fercore.papers.pcda import PCDA
@@ -34,7 +34,7 @@ def small() -> PCDA:
 
 
 @pytest.mark.parametrize(
-    "network", [IR50(8), resnet18(8, "small", 1), resnet18(8), MobileFaceNet(48)], ids=lambda n: type(n).__name__
+    "network", [IR50(8), ResNet18(8, "small", 1), ResNet18(8), MobileFaceNet(48)], ids=lambda n: type(n).__name__
 )
 def test_folding_changes_no_answer_and_takes_norms_away(network: nn.Module) -> None:
     network, images = trained(network), torch.randn(2, 3, 48, 48)
