@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,65 +13,29 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from fercore.figures import OURS, told
+from fercore.figures import OURS, told, with_intervals
 
-VISIBLE, HIDDEN = "#16a34a", "#dc2626"
 PUBLISHED, OTHER = "#111827", "#d97706"
 
 
-def landmark_row(
-    images: Sequence[np.ndarray], points: np.ndarray, visible: np.ndarray, labels: Sequence[str], cell: float = 2.1
-) -> Figure:
-    """Pictures side by side with their landmarks (N, 68, 2) in pixels: visible ones filled green, hidden ones red."""
-    figure, row = plt.subplots(1, len(images), figsize=(cell * len(images), cell + 0.55), squeeze=False)
-    for axes, image, places, seen, label in zip(row[0], images, points, visible, labels, strict=True):
-        height, width = image.shape[:2]
-        axes.imshow(image, extent=(0, width, height, 0))
-        for chosen, colour, marker, name in ((seen, VISIBLE, "o", "visible"), (~seen, HIDDEN, "x", "hidden")):
-            edge = {"edgecolors": "white", "linewidths": 0.3} if marker == "o" else {"linewidths": 0.9}
-            axes.scatter(*places[chosen].T, s=14, color=colour, marker=marker, label=name, clip_on=True, **edge)
-        axes.set(title=label, xlim=(0, width), ylim=(height, 0))
-        axes.set_axis_off()
-    handles, names = row[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="lower center", ncol=2, frameon=False, fontsize=9)
-    figure.subplots_adjust(0, 0.12, 1, 0.88, 0.03, 0)
-    lines = [
-        {"picture": label, "point": point, "x": x, "y": y, "visible": bool(seen)}
-        for label, places, flags in zip(labels, points, visible, strict=True)
-        for point, ((x, y), seen) in enumerate(zip(places, flags, strict=True))
-    ]
-    return told(figure, pd.DataFrame(lines))
-
-
-def share_table(shares: pd.DataFrame, xlabel: str, ylabel: str = "", axes: Axes | None = None) -> Axes:
-    """A table of shares in 0..1 as coloured percentages, light for few and dark for many."""
-    if axes is None:
-        _, axes = plt.subplots(figsize=(0.95 * shares.shape[1] + 1.6, 0.5 * shares.shape[0] + 0.9))
-    sns.heatmap(100 * shares, annot=True, fmt=".0f", vmin=0, vmax=100, cmap="Greens", cbar=False, ax=axes)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.tick_params(axis="y", rotation=0)
-    return told(axes, shares)
-
-
-def spreads(values: Mapping[str, Mapping[str, np.ndarray]], bins: int = 60) -> Figure:
+def spreads(values: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Histograms side by side. ``values``: what is on the axis -> group -> numbers; a group has one colour.
 
     Groups are named where there are two or three; more stand apart on the axis.
     """
     figure, row = plt.subplots(1, len(values), figsize=(4.4 * len(values), 2.9), squeeze=False)
-    lines = []
+    tables = []
     for axes, (what, groups) in zip(row[0], values.items(), strict=True):
-        every = np.concatenate(list(groups.values()))
-        edges = np.linspace(every.min(), every.max(), bins + 1)
+        edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), 60)
         for colour, (name, numbers) in zip(sns.color_palette("deep", len(groups)), groups.items(), strict=True):
-            counts, *_ = axes.hist(numbers, edges, color=colour, alpha=0.75, label=name)
-            ends = zip(edges, edges[1:], counts.astype(int), strict=False)
-            lines += [{"of": what, "group": name, "from": a, "to": b, "images": n} for a, b, n in ends]
+            images, *_ = axes.hist(numbers, edges, color=colour, alpha=0.75, label=name)
+            table = {"of": what, "group": name, "from": edges[:-1], "to": edges[1:], "images": images.astype(int)}
+            tables.append(pd.DataFrame(table))
         axes.set(xlabel=what, ylabel="images")
         if len(groups) in (2, 3):
             axes.legend(fontsize=8)
     figure.tight_layout()
-    return told(figure, pd.DataFrame(lines))
+    return told(figure, pd.concat(tables, ignore_index=True))
 
 
 def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, float]]) -> Figure:
@@ -81,25 +45,25 @@ def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, floa
     :func:`fercore.studies.calibration.curve`; ``bands``: twin -> least and greatest published value. A filled dot is
     the setting that the twin has now.
     """
-    own = {twin: runs[runs["twin"] == twin].sort_values(["levels", "hardness", "seed", "fold"]) for twin in bands}
+    own = {twin: runs[runs["twin"] == twin] for twin in bands}
     heights = [max(1, len(rows)) + 1.1 for rows in own.values()]
     figure, grid = plt.subplots(
         len(bands), 1, sharex=True, squeeze=False, figsize=(7.6, 0.26 * sum(heights) + 0.9), height_ratios=heights
     )
-    for axes, (twin, (low, high)) in zip(grid[:, 0], bands.items(), strict=True):
-        axes.axvspan(low, high, color=PUBLISHED, alpha=0.25, label="published baselines", zorder=0)
-        for y, row in enumerate(own[twin].itertuples()):
+    for axes, (twin, rows) in zip(grid[:, 0], own.items(), strict=True):
+        axes.axvspan(*bands[twin], color=PUBLISHED, alpha=0.25, zorder=0)
+        for y, row in enumerate(rows.itertuples()):
             axes.plot([row.low, row.high], [y, y], color=OURS, linewidth=2.2, solid_capstyle="round")
             axes.plot(row.accuracy, y, "o", ms=7, mec=OURS, mew=1.6, color=OURS if row.taken else "white")
-            axes.annotate(
-                f"{row.accuracy:.1f}", (row.high, y), (6, 0), textcoords="offset points", va="center", fontsize=8
-            )
-        names = [f"levels {_levels(row.levels)}, hardness {row.hardness:g}" for row in own[twin].itertuples()]
-        axes.set_yticks(range(len(names)), names, fontsize=8.5)
-        axes.set_ylim(max(1, len(names)) - 0.4, -0.6)
+            place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{row.accuracy:.1f}", (row.high, y), fontsize=8, **place)
+        levels = rows["levels"].str.replace("^(.).*(.)$", r"\1 to \2", regex=True)
+        names = [f"levels {own}, hardness {hard:g}" for own, hard in zip(levels, rows["hardness"], strict=True)]
+        axes.set_yticks(range(len(rows)), names, fontsize=8.5)
+        axes.set_ylim(max(1, len(rows)) - 0.4, -0.6)
         axes.set_title(twin.removesuffix("-twin"), loc="left", fontsize=10, pad=3)
         axes.grid(axis="y", visible=False)
-        if not names:
+        if rows.empty:
             axes.text(0.3, 0.5, "no run yet", transform=axes.transAxes, va="center", fontsize=8.5, color="#6b7280")
     least = min([low for low, _ in bands.values()] + runs["low"].tolist())
     grid[-1, 0].set(xlabel="accuracy, %", xlim=(10 * np.floor(least / 10), 102))
@@ -113,18 +77,11 @@ def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, floa
     return told(figure, runs)
 
 
-def _levels(text: str) -> str:
-    """``1234`` as ``1 to 4``."""
-    return text if len(text) < 2 else f"{text[0]} to {text[-1]}"
-
-
 def accuracy_by_yaw(table: pd.DataFrame) -> Axes:
     """Accuracy over yaw, one line a twin: columns twin, yaw (degrees), accuracy, low, high (per cent)."""
     _, axes = plt.subplots(figsize=(6.4, 3.4))
     for colour, (twin, own) in zip(sns.color_palette("deep"), table.groupby("twin"), strict=False):
-        errors = np.abs(own[["low", "high"]].to_numpy().T - own["accuracy"].to_numpy())
-        label = twin.removesuffix("-twin")
-        axes.errorbar(own["yaw"], own["accuracy"], errors, fmt="o-", color=colour, capsize=3, label=label)
+        with_intervals(axes, own["yaw"], own, "accuracy", color=colour, label=twin.removesuffix("-twin"))
     axes.set(xlabel="yaw in degrees", ylabel="accuracy, %", ylim=(0, 100), xticks=sorted(set(table["yaw"])))
     if len(table):
         axes.legend(frameon=False)
@@ -143,11 +100,8 @@ def shares(tables: Mapping[str, pd.DataFrame]) -> Figure:
             own = table[table["learnt on"] == name].sort_values("share")
             if own.empty:
                 continue
-            errors = np.abs(own[["low", "high"]].to_numpy().T - own[metric].to_numpy())
             label = "real alone" if name == "real" else name
-            axes.errorbar(
-                100 * aside * own["share"], own[metric], errors, fmt="o-", color=colour, capsize=3, label=label
-            )
+            with_intervals(axes, 100 * aside * own["share"], own, metric, color=colour, label=label)
         alone = table.loc[table["learnt on"] == "twin", metric]
         if len(alone):
             axes.axhline(alone.iloc[0], color=OURS, linestyle=":", label="twin alone")
@@ -166,12 +120,9 @@ def symmetries(tables: Mapping[str, pd.DataFrame]) -> Axes:
     """
     _, axes = plt.subplots(figsize=(6.2, 2.6))
     for (name, table), colour in zip(tables.items(), ("#111827", OURS), strict=False):
-        places = np.arange(len(table))
-        ends = [table["symmetry"] - table["low"], table["high"] - table["symmetry"]]
-        axes.errorbar(places, table["symmetry"], ends, color=colour, marker="o", capsize=4, label=name)
-        axes.set_xticks(places, table["turned"])
+        with_intervals(axes, table["turned"], table, "symmetry", color=colour, label=name)
     axes.axhline(0, color="#9ca3af", lw=0.8)
     axes.set(xlabel="the head is turned by", ylabel="correlation with\nthe mirror image")
-    axes.set_xlim(-0.3, len(places) - 0.7)
+    axes.set_xlim(-0.3, len(table) - 0.7)
     axes.legend(frameon=False, fontsize=8)
     return told(axes, pd.concat([table.assign(data=name) for name, table in tables.items()], ignore_index=True))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from fercore import evaluate
-from fercore.figures import OURS, told
+from fercore import intervals
+from fercore.figures import OURS, told, with_intervals
 
 SAME, OTHER = "#16a34a", "#b91c1c"
 
@@ -55,12 +54,9 @@ def by_turn(arrays: Mapping[str, np.ndarray], edges: tuple[int, ...] = (0, 15, 3
     for low, high in pairwise(edges):
         chosen = (arrays["yaw"] >= low) & (arrays["yaw"] < high)
         if chosen.any():
-            interval = evaluate.bootstrap(arrays["right"][chosen].astype(float))
+            interval = intervals.mean(arrays["right"][chosen])
             name = f"{low} to {high}°" if high < 180 else f"more than {low}°"
-            rows.append(
-                {"yaws apart": name, "pairs": int(chosen.sum())}
-                | {key: 100 * end for key, end in zip(("accuracy", "low", "high"), interval, strict=True)}
-            )
+            rows.append((name, chosen.sum(), *(100 * end for end in interval)))
     return pd.DataFrame(rows, columns=["yaws apart", "pairs", "accuracy", "low", "high"])
 
 
@@ -71,33 +67,18 @@ def errors_by_yaw(arrays: Mapping[str, np.ndarray], width: int = 15) -> Axes:
     """
     _, axes = plt.subplots(figsize=(6.6, 3.2))
     turned = np.abs(arrays["yaw"].astype(float))
-    rows = []
+    tables = []
     for name, key, colour in (("all 68", "error", OURS), ("those in sight", "error_visible", "#6b7280")):
+        rows = []
         for low in range(0, 90, width):
             chosen = (turned >= low) & (turned < low + width)
             if chosen.any():
-                interval = evaluate.bootstrap(100 * arrays[key][chosen].astype(float))
-                rows.append({"landmarks": name, "turned by": low + width / 2, "images": int(chosen.sum())}
-                            | {"error": interval.value, "low": interval.low, "high": interval.high})  # fmt: skip
-        own = pd.DataFrame([row for row in rows if row["landmarks"] == name])
-        ends = [own["error"] - own["low"], own["high"] - own["error"]]
-        axes.errorbar(own["turned by"], own["error"], ends, color=colour, marker="o", capsize=3, label=name)
+                interval = intervals.mean(100 * arrays[key][chosen].astype(float))
+                rows.append((name, low + width / 2, chosen.sum(), *interval))
+        table = pd.DataFrame(rows, columns=["landmarks", "turned by", "images", "error", "low", "high"])
+        with_intervals(axes, table["turned by"], table, "error", color=colour, label=name)
+        tables.append(table)
     axes.set(xlabel="degrees by which the head is turned", ylabel="error, per cent of\nthe face's size")
     axes.set(xticks=range(0, 91, width), ylim=(0, None))
     axes.legend(frameon=False, title="landmarks")
-    return told(axes, pd.DataFrame(rows))
-
-
-def points_on(images: Sequence[np.ndarray], true: np.ndarray, found: np.ndarray, cell: float = 2.2) -> Figure:
-    """True landmarks, hollow, and found ones, filled, on pictures in a row; points (n, 68, 2) as shares of the side."""
-    figure, grid = plt.subplots(1, len(images), figsize=(cell * len(images), cell), squeeze=False)
-    for axes, image, here, there in zip(grid[0], images, true, found, strict=True):
-        side = len(image)
-        axes.imshow(image)
-        axes.plot(*(here * side - 0.5).T, "o", mfc="none", mec="#facc15", ms=4, mew=0.8, label="true")
-        axes.plot(*(there * side - 0.5).T, ".", color="#22d3ee", ms=3, label="found")
-        axes.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
-        axes.set_axis_off()
-    figure.tight_layout(pad=0.3)
-    away = np.linalg.norm(found - true, axis=2).mean(1)
-    return told(figure, pd.DataFrame({"picture": range(1, len(images) + 1), "mean distance, shares of the side": away}))
+    return told(axes, pd.concat(tables, ignore_index=True))

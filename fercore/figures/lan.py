@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from fercore import figures
 from fercore.data import twin_designs, twins
@@ -20,6 +20,11 @@ from fercore.records import Record
 RIGHT, WRONG = "#111827", "#dc2626"
 
 
+def _rows(record: Record) -> pd.DataFrame:
+    """The design of the twin that a record was trained on."""
+    return twin_designs.rows(Twin(**record.data.made["parameters"]))
+
+
 def pictures(record: Record, rows: np.ndarray, size: int = 112) -> tuple[np.ndarray, pd.DataFrame]:
     """Images (N, S, S, 3) of some rows of the twin that a record was trained on, and what is known of each.
 
@@ -29,71 +34,37 @@ def pictures(record: Record, rows: np.ndarray, size: int = 112) -> tuple[np.ndar
     if record.data.real:
         raise RecordError(f"{record.name} is of photographs; none is kept.", do="choose a record of a twin")
     twin = Twin(**record.data.made["parameters"] | {"size": size})
-    return twins.render_rows(twin, twin_designs.rows(twin).iloc[rows])
+    return twins.render_rows(twin, _rows(record).iloc[rows])
 
 
 def rows_of(record: Record, samples: Sequence[str]) -> np.ndarray:
     """The rows of the twin's design that some samples of a record have, in the order of the samples."""
-    names = twin_designs.rows(Twin(**record.data.made["parameters"]))["sample"]
-    place = pd.Series(np.arange(len(names)), names)
-    return place.loc[list(samples)].to_numpy()
+    names = _rows(record)["sample"]
+    return pd.Series(names.index, names)[list(samples)].to_numpy()
 
 
 def turned_examples(record: Record, number: int, at_least: float = 45.0) -> pd.DataFrame:
     """The surest answers on turned faces, ``number`` right ones, then ``number`` wrong ones.
 
-    Columns sample, true, answer (names of classes), probability, right. Of each
-    person and expression at most one is taken, so that examples differ.
+    Columns sample, true, answer (names of classes), probability, right. Of each person and expression at most one is
+    taken, so that examples differ.
     """
-    arrays = record.arrays()
-    names = twin_designs.rows(Twin(**record.data.made["parameters"])).set_index("sample")
-    table = pd.DataFrame({"sample": arrays["samples"]})
-    table["pan"] = names["pan"].loc[table["sample"]].to_numpy()
-    table["person"] = arrays["subjects"]
+    arrays, classes = record.arrays(), np.array(record.classes)
     answers = arrays["probabilities"].argmax(1)
-    classes = np.array(record.classes)
-    table["true"], table["answer"] = classes[arrays["labels"]], classes[answers]
-    table["probability"] = arrays["probabilities"].max(1).astype(float)
-    table["right"] = answers == arrays["labels"]
+    table = pd.DataFrame(
+        {
+            "sample": arrays["samples"],
+            "pan": _rows(record).set_index("sample")["pan"].loc[arrays["samples"]].to_numpy(),
+            "person": arrays["subjects"],
+            "true": classes[arrays["labels"]],
+            "answer": classes[answers],
+            "probability": arrays["probabilities"].max(1).astype(float),
+            "right": answers == arrays["labels"],
+        }
+    )
     turned = table[table["pan"].abs() >= at_least].sort_values("probability", ascending=False, kind="stable")
     kept = turned.drop_duplicates(["person", "true", "right"])
     return pd.concat([kept[kept["right"]].head(number), kept[~kept["right"]].head(number)], ignore_index=True)
-
-
-def activation(
-    images: np.ndarray, maps: Mapping[str, np.ndarray], columns: Sequence[str], *, shared: bool, cell: float = 1.15
-) -> Figure:
-    """Pictures (N, H, W, 3) uint8 above the same pictures with class activation maps (N, h, w) laid over, a row a name.
-
-    What adds to the logit of the class that is answered is bright, what lowers
-    it is left dark. ``shared``: the maps of a picture have one scale, so that
-    they add up to the eye; otherwise each map has its own.
-    """
-    positive = {name: np.clip(np.asarray(values, float), 0, None) for name, values in maps.items()}
-    largest = np.max([values.max((1, 2)) for values in positive.values()], 0)
-    rows: list[list[np.ndarray]] = [list(images)]
-    for values in positive.values():
-        scale = largest if shared else values.max((1, 2))
-        rows.append(
-            [_laid(*pair) for pair in zip(images, values / np.maximum(scale, 1e-9)[:, None, None], strict=True)]
-        )
-    figure = figures.image_grid(rows, ["picture", *maps], columns, cell)
-    lines = [
-        {"map": name, "picture": column, "row": r, "column": c, "value": float(value)}
-        for name, values in maps.items()
-        for column, one in zip(columns, values, strict=True)
-        for (r, c), value in np.ndenumerate(np.asarray(one, float))
-    ]
-    return told(figure, pd.DataFrame(lines))
-
-
-def _laid(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A map (h, w) in 0..1 over a picture (H, W, 3) uint8, smoothly enlarged: the brighter, the less of the picture."""
-    large = Image.fromarray(values.astype(np.float32)).resize(picture.shape[1::-1], Image.Resampling.BILINEAR)
-    weight = np.asarray(large)[..., None].clip(0, 1)
-    heat = plt.get_cmap("inferno")(weight[..., 0])[..., :3]
-    share = 0.25 + 0.45 * weight
-    return ((1 - share) * picture / 255 + share * heat).clip(0, 1)
 
 
 def examples(images: np.ndarray, table: pd.DataFrame, columns: int = 6) -> Figure:
@@ -116,13 +87,38 @@ def examples(images: np.ndarray, table: pd.DataFrame, columns: int = 6) -> Figur
 def confusions(panels: Mapping[str, tuple[Record, str]]) -> Figure:
     """Confusion matrices side by side: title -> a record and the subset of its test images."""
     figure, row = plt.subplots(1, len(panels), figsize=(6.2 * len(panels), 5.2), squeeze=False)
-    lines = []
+    tables = {}
     for axes, (title, (record, subset)) in zip(row[0], panels.items(), strict=True):
         counts = record.arrays()[f"confusion_{subset}"]
         figures.confusion_matrix(counts, record.classes, title, axes)
-        lines += [
-            {"images of": title, "true": record.classes[t], "answer": record.classes[a], "images": int(n)}
-            for (t, a), n in np.ndenumerate(counts)
-        ]
+        tables[title] = figure.numbers.rename_axis(columns="answer").stack()
     figure.tight_layout()
-    return told(figure, pd.DataFrame(lines))
+    return told(figure, pd.concat(tables, names=["images of"]).rename("images").reset_index())
+
+
+AGREEMENT = {
+    "modes": "statistics of the batch / running ones",
+    "augmented": "augmented image / the image itself",
+    "kept": "now / when clustered",
+    "turned": "turned by more than 30°",
+}
+"""What the guidance labels of a run are compared with, by epoch (`fercore.papers.lan.agreement`)."""
+
+
+def agreement(runs: Sequence[Record]) -> Axes:
+    """Cohen's kappa of guidance labels by epoch, a line a comparison: means over runs, with their range as a band."""
+    _, axes = plt.subplots(figsize=(6.4, 3.2))
+    lines = []
+    for name, label in AGREEMENT.items():
+        kept = [[row[f"guidance_{name}"] for row in run.history["method"] if f"guidance_{name}" in row] for run in runs]
+        values = np.array([own for own in kept if own])
+        if not len(values):
+            continue
+        epochs = np.arange(1, values.shape[1] + 1)
+        (line,) = axes.plot(epochs, values.mean(0), "o-", ms=4, label=label)
+        axes.fill_between(epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
+        lines += [{"comparison": label, "epoch": e, "kappa": v} for e, v in zip(epochs, values.mean(0), strict=True)]
+    axes.set(xlabel="epoch", ylabel="Cohen's kappa", ylim=(-0.1, 1.05))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return told(axes, pd.DataFrame(lines))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fercore import published
-from fercore.figures import COLOURS, OURS, told
+from fercore.figures import COLOURS, OURS, by_place, image_grid, laid_over, told
 from fercore.papers import pcda
 from fercore.papers.pcda import PCDA
 from fercore.studies import audit
@@ -79,24 +79,9 @@ def channels_of(landmarks: np.ndarray, size: int, grid: int = 14, spread: float 
 
 def over_face(image: np.ndarray, heats: Mapping[str, np.ndarray], cell: float = 2.0) -> Figure:
     """A picture, and heat maps (h, w) of it, each laid over the picture; bright is high, each by its own scale."""
-    figure, row = plt.subplots(1, len(heats) + 1, figsize=(cell * (len(heats) + 1), cell + 0.3), squeeze=False)
-    row[0, 0].imshow(image)
-    row[0, 0].set_title("picture", fontsize=10)
-    for axes, (name, heat) in zip(row[0, 1:], heats.items(), strict=True):
-        axes.imshow(image)
-        axes.imshow(
-            heat, cmap="magma", alpha=0.65, extent=(0, image.shape[1], image.shape[0], 0), interpolation="bicubic"
-        )
-        axes.set_title(name, fontsize=10)
-    for axes in row[0]:
-        axes.set(xticks=[], yticks=[])
-    figure.tight_layout()
-    rows = [
-        {"map": name, "row": y, "column": x, "value": float(heat[y, x])}
-        for name, heat in heats.items()
-        for y, x in np.ndindex(heat.shape)
-    ]
-    return told(figure, pd.DataFrame(rows))
+    laid = [laid_over(image, (heat - heat.min()) / np.ptp(heat)) for heat in heats.values()]
+    figure = image_grid([image, *laid], column_labels=["picture", *heats], cell=cell)
+    return told(figure, by_place(heats))
 
 
 def pulled(
@@ -122,30 +107,27 @@ def pulled(
     axes.legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
     axes.set(xlabel="feature 1", ylabel="feature 2", aspect="equal")
     table = pd.DataFrame(np.hstack([before, after]), columns=["x before", "y before", "x after", "y after"])
-    return told(
-        axes, table.assign(label=[names[int(k)] for k in labels], anchor=np.isin(np.arange(len(labels)), anchors))
-    )
+    anchored = np.isin(np.arange(len(labels)), anchors)
+    return told(axes, table.assign(label=np.array(names)[labels], anchor=anchored))
 
 
 def sizes(network: PCDA) -> pd.DataFrame:
     """Parameters (M) and operations an image (G) of each module beside the paper's Table 8, in both conventions."""
     counted = pcda.costs(network)
-    modules, whole = {name: counted[part] for name, part in audit.MODULES.items()}, counted["whole"]
+    modules = {name: counted[part] for name, part in audit.MODULES.items()} | {"together": counted["whole"]}
+    cells = {name: ("T8", name) for name in audit.MODULES} | {"together": ("T2", "2 blocks")}
     rows = [
         {
             "module": name,
             "parameters, M": own[0] / 1e6,
-            "printed, M": published.value("pcda", "T8", name, "parameters"),
+            "printed, M": published.value("pcda", *cells[name], "parameters"),
             "multiply-adds, G": own[1] / 1e9,
             "two a pair, G": own[2] / 1e9,
-            "printed FLOPs, G": published.value("pcda", "T8", name, "FLOPs"),
+            "printed FLOPs, G": published.value("pcda", *cells[name], "FLOPs"),
         }
         for name, own in modules.items()
     ]
-    total = {"module": "together", "parameters, M": whole[0] / 1e6, "multiply-adds, G": whole[1] / 1e9}
-    total |= {"printed, M": published.value("pcda", "T2", "2 blocks", "parameters"), "two a pair, G": whole[2] / 1e9}
-    total |= {"printed FLOPs, G": published.value("pcda", "T2", "2 blocks", "FLOPs")}
-    return pd.DataFrame([*rows, total])
+    return pd.DataFrame(rows)
 
 
 def operations(network: PCDA) -> pd.DataFrame:
@@ -153,15 +135,13 @@ def operations(network: PCDA) -> pd.DataFrame:
 
     PCDA's whole and modules against its Tables 8 and 2, POSTER against the same paper's Table 7.
     """
-    rows = [
-        {"network": "PCDA" if own["module"] == "together" else f"PCDA, {own['module']}", "printed": printed,
-         "multiply-adds": adds, "two a multiply-add": 2 * adds, "printed as": audit.convention_of(printed, adds)}
-        for own in sizes(network).to_dict("records")
-        for printed, adds in [(own["printed FLOPs, G"], own["multiply-adds, G"])]
-    ]  # fmt: skip
-    printed, adds = published.value("pcda", "T7", "POSTER", "FLOPs"), audit.POSTER[1] / 1e9
-    theirs = {"network": "POSTER", "printed": printed, "multiply-adds": adds, "two a multiply-add": 2 * adds}
-    return pd.DataFrame([*rows, theirs | {"printed as": audit.convention_of(printed, adds)}])
+    own = sizes(network)[["module", "printed FLOPs, G", "multiply-adds, G"]]
+    rows = [("PCDA" if name == "together" else f"PCDA, {name}", *rest) for name, *rest in own.itertuples(index=False)]
+    rows.append(("POSTER", published.value("pcda", "T7", "POSTER", "FLOPs"), audit.POSTER[1] / 1e9))
+    table = pd.DataFrame(rows, columns=["network", "printed", "multiply-adds"])
+    table["two a multiply-add"] = 2 * table["multiply-adds"]
+    table["printed as"] = list(map(audit.convention_of, table["printed"], table["multiply-adds"]))
+    return table
 
 
 def conventions(table: pd.DataFrame) -> Axes:
@@ -187,35 +167,26 @@ NETWORKS = {"PCDA": OURS, "POSTER": "#7a8794"}
 
 
 def speeds(table: pd.DataFrame, precision: str = "fp32") -> Figure:
-    """Milliseconds an image of whole networks: a panel a batch size, with an axis of its own, a row a form, a
-    colour a network.
+    """Milliseconds per image of whole networks: one panel per batch size, with an axis of its own, one row per form.
 
     ``table``: :func:`fercore.studies.speed.kept` or :func:`fercore.studies.speed.measure`.
     """
     own = table[(table["part"] == "whole") & (table["precision"] == precision)]
-    batches = sorted(own["batch"].unique())
-    forms = [form for form in FORMS if form in set(own["form"])]
-    figure, grid = plt.subplots(
-        1,
-        len(batches),
-        figsize=(3.1 * len(batches) + 1.2, 0.5 * len(forms) + 1.6),
-        sharey=True,
-        squeeze=False,
-    )
-    for axes, batch in zip(grid[0], batches, strict=True):
+    forms = [form for form in FORMS if form in set(own["form"])][::-1]
+    size = (3.1 * own["batch"].nunique() + 1.2, 0.5 * len(forms) + 1.6)
+    figure, grid = plt.subplots(1, own["batch"].nunique(), figsize=size, sharey=True, squeeze=False)
+    for axes, (batch, rows) in zip(grid[0], own.groupby("batch"), strict=True):
         for network, colour in NETWORKS.items():
-            rows = own[(own["batch"] == batch) & (own["network"] == network)].set_index("form")
-            shown = [form for form in forms if form in rows.index]
-            places = [len(forms) - 1 - forms.index(form) for form in shown]
-            values = rows.loc[shown, "milliseconds"]
+            values = rows[rows["network"] == network].set_index("form")["milliseconds"]
+            places = list(map(forms.index, values.index))
             axes.scatter(values, places, s=60, color=colour, label=network, zorder=2)
+            above = {"xytext": (0, 10 if network == "PCDA" else -15), "textcoords": "offset points", "ha": "center"}
             for value, place in zip(values, places, strict=True):
-                above = 10 if network == "PCDA" else -15
-                axes.annotate(f"{value:.0f}" if value >= 10 else f"{value:.1f}", (value, place), (0, above),
-                              textcoords="offset points", ha="center", fontsize=8, color=colour)  # fmt: skip
+                text = f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+                axes.annotate(text, (value, place), **above, fontsize=8, color=colour)
         axes.set(title=f"batch of {batch}", xlabel="milliseconds an image", ylim=(-0.7, len(forms) - 0.3))
-        axes.set_xlim(0, 1.15 * own[own["batch"] == batch]["milliseconds"].max())
-    grid[0, 0].set(yticks=range(len(forms))[::-1], yticklabels=[FORMS[form] for form in forms])
+        axes.set_xlim(0, 1.15 * rows["milliseconds"].max())
+    grid[0, 0].set(yticks=range(len(forms)), yticklabels=[FORMS[form] for form in forms])
     handles, labels = grid[0, 0].get_legend_handles_labels()
     if len(set(own["network"])) > 1:
         figure.legend(handles, labels, frameon=False, loc="lower center", bbox_to_anchor=(0.55, 0.98), ncols=2)

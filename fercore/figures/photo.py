@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fercore import evaluate, predict
+from fercore import intervals, predict
 from fercore.data import faces
 from fercore.figures import OURS, image_grid, told
 from fercore.heads import EXPRESSIONS, Head, face_centre, render, sample_background, sample_light, sample_person
@@ -64,11 +64,7 @@ def answered(picture: np.ndarray, found: Sequence[Seen], classes: Sequence[str])
     top.imshow(predict.draw(picture, found))
     top.set_axis_off()
     table = pd.DataFrame({f"face {k + 1}": seen.probabilities for k, seen in enumerate(found)}, index=list(classes))
-    bottom = np.zeros(len(found))
-    for name, shares in zip(classes, table.to_numpy(), strict=True):
-        below.barh(range(len(found)), shares, left=bottom, label=name)
-        bottom += shares
-    below.set(yticks=range(len(found)), yticklabels=list(table), xlim=(0, 1), xlabel="probability")
+    table.T.plot.barh(stacked=True, width=0.8, ax=below, xlim=(0, 1), xlabel="probability")
     below.invert_yaxis()
     below.legend(ncols=4, fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.35))
     figure.tight_layout()
@@ -78,25 +74,23 @@ def answered(picture: np.ndarray, found: Sequence[Seen], classes: Sequence[str])
 def cuts(person: int, yaws: Sequence[float], detector: faces.Detector, size: int = 96) -> Figure:
     """Above the square that a twin would show of a person at each yaw, below it the one that a detector found."""
     rows: list[list[np.ndarray | None]] = [[], []]
-    for yaw in yaws:
-        picture = posed(person, yaw)
-        found = faces.largest(detector(picture.image))
-        rows[0].append(faces.cut(picture.image, faces.Face(picture.square, 1.0), size))
-        rows[1].append(None if found is None else faces.cut(picture.image, found, size))
+    for image, square in (posed(person, yaw) for yaw in yaws):
+        found = faces.largest(detector(image))
+        rows[0].append(faces.cut(image, faces.Face(square, 1.0), size))
+        rows[1].append(None if found is None else faces.cut(image, found, size))
     return image_grid(rows, ["as rendered", "as found"], [f"{yaw:+.0f}°" for yaw in yaws])
 
 
 def found_by_yaw(people: Sequence[int], yaws: Sequence[float], detector: faces.Detector) -> pd.DataFrame:
     """One row a yaw: per cent of the people whose face is found (half of both squares' union shared) with a 95 %
-    bootstrap interval, and how much is shared then, the median in per cent."""
+    interval, and how much is shared then, the median in per cent."""
     rows = []
     for yaw in yaws:
         pictures = [posed(person, yaw) for person in people]
         shared = [max((faces.overlap(f.square, p.square) for f in detector(p.image)), default=0.0) for p in pictures]
         hit = np.array(shared) > 0.5
-        share = evaluate.bootstrap(hit.astype(float))
-        median = 100 * float(np.median(np.array(shared)[hit])) if hit.any() else float("nan")
-        rows.append((yaw, *(100 * value for value in (share.value, share.low, share.high)), median))
+        median = np.median(np.array(shared)[hit]) if hit.any() else np.nan
+        rows.append((yaw, *(100 * value for value in (*intervals.mean(hit), median))))
     return pd.DataFrame(rows, columns=["yaw", "found", "low", "high", "shared"])
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fercore import records
 from fercore.data import twin_designs
 from fercore.errors import RecordError
 from fercore.figures import lan as figures_lan
+from fercore.ledger.found import reference
 from fercore.records import Record
 
 matplotlib.use("Agg")
@@ -27,9 +27,7 @@ def closed_figures() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def record() -> Record:
-    own = {"paper": "lan", "method": "lan", "dataset": "kdef-twin", "preset": "quick", "fold": 0}
-    (found,) = (r for r in records.find(**own) if not r.changed)
-    return found
+    return reference(paper="lan", method="lan", dataset="kdef-twin", preset="quick", fold=0)[0]
 
 
 def test_rows_are_those_of_the_samples(record: Record) -> None:
@@ -64,20 +62,6 @@ def test_examples_are_the_surest_and_all_different(record: Record, at_least: flo
     turned = np.abs(pan.loc[arrays["samples"]].to_numpy()) >= at_least
     missed = arrays["probabilities"].argmax(1) != arrays["labels"]
     assert wrong["probability"].iloc[0] == arrays["probabilities"][turned & missed].max()
-
-
-def test_shared_maps_have_one_scale_and_darkness_is_left_alone() -> None:
-    images = np.full((2, 24, 24, 3), 200, np.uint8)
-    strong, weak = np.zeros((2, 6, 6)), np.full((2, 6, 6), -1.0)
-    strong[:, :3, :3], weak[:, 3:, 3:] = 4.0, 1.0
-    for shared in (True, False):
-        figure = figures_lan.activation(images, {"strong": strong, "weak": weak}, ["a", "b"], shared=shared)
-        drawn = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes]
-        assert len(drawn) == 6
-        lit_strong, lit_weak = drawn[2][2, 2], drawn[4][-3, -3]
-        assert np.allclose(lit_strong, lit_weak) is not shared
-        nothing = 0.75 * 200 / 255 + 0.25 * np.array(plt.get_cmap("inferno")(0.0)[:3])
-        assert np.allclose(drawn[2][-2, -2], nothing) and np.allclose(drawn[4][1, 1], nothing)
 
 
 def test_wrong_examples_are_red() -> None:
