@@ -1,7 +1,6 @@
 """The command line: data, train, records, run, plan, book; ``fercore --help`` lists everything.
 
-Every mistake a user can make ends as one message on standard error and exit
-status 2, without a traceback.
+Every mistake a user can make ends as one message on standard error and exit status 2, without a traceback.
 """
 
 from __future__ import annotations
@@ -11,12 +10,15 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from fercore import papers
 from fercore.errors import FercoreError, ParameterError
+from fercore.recipe import PRESETS, unknown
 
 app = typer.Typer(
     name="fercore",
@@ -36,7 +38,10 @@ app.add_typer(records_app, name="records")
 
 STEP = "FERCORE_STEP" in os.environ
 """Whether the Snakefile runs this command: then lines carry a mark by which ``make book`` picks them out."""
-Preset = Annotated[str, typer.Option(help="smoke | quick | paper")]
+Preset = Annotated[str, typer.Option(help=" | ".join(PRESETS))]
+OnlyPreset = Annotated[str, typer.Option(help=f"only this one: {' | '.join(PRESETS)}")]
+Only = Annotated[str, typer.Option(help="trainings of one module of fercore.papers")]
+Runs = Annotated[Path, typer.Argument(help="executed notebooks of one preset")]
 
 
 def say(text: str) -> None:
@@ -44,25 +49,21 @@ def say(text: str) -> None:
     print(f"· {text}" if STEP else text, flush=True)
 
 
-@app.command(context_settings={"show_default": True})
+@app.command()
 def run(
     source: Annotated[Path, typer.Argument(help="a notebook under notebooks/")],
     target: Annotated[Path, typer.Argument(help="where the executed notebook goes")],
     parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE or NAME VALUE; may be repeated")
-    ] = None,
+        list[str], typer.Option("--parameter", "-p", help="NAME=VALUE or NAME VALUE; repeatable")
+    ] = (),
     log: Annotated[Path | None, typer.Option(help="file for the log and, beside it, a notebook that failed")] = None,
 ) -> None:
     """Execute one notebook; its parameters are checked before anything runs."""
-    from fercore.book.execute import parse_parameters, relative, run_notebook
+    from fercore.book.execute import parse_parameters, run_notebook
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # tidy up when the graph stops us
-    pairs = [tuple(text.partition("=")[::2]) for text in parameter or []]
-    start, name = time.monotonic(), relative(source)
-    parameters = parse_parameters(source, pairs)
-    say(f"{name}: running with {', '.join(f'{k}={v!r}' for k, v in parameters.items()) or 'its defaults'}")
-    run_notebook(source, target, parameters, log=log, say=say)
-    say(f"{name}: done in {time.monotonic() - start:.0f} s -> {relative(target)}")
+    pairs = [tuple(text.partition("=")[::2]) for text in parameter]
+    run_notebook(source, target, parse_parameters(source, pairs), log=log, say=say)
 
 
 @data_app.command("list")
@@ -81,10 +82,7 @@ def data_prepare(
     preset: Preset = "smoke",
     rule: Annotated[str | None, typer.Option(help="label rule of FERPlus: majority | plurality")] = None,
     labels: Annotated[str | None, typer.Option(help="label file of FERPlus: label.csv | fer2013new.csv")] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="FIELD=VALUE: a twin's parameter or a real set's choice; repeatable"),
-    ] = None,
+    change: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of a twin or a real set; repeatable")] = (),
     stamp: Annotated[Path | None, typer.Option(help="file to write name, folder and hash to")] = None,
 ) -> None:
     """Render or read a data set into the prepared form; nothing is done when it is there."""
@@ -93,7 +91,7 @@ def data_prepare(
     options = {key: value for key, value in {"rule": rule, "labels": labels}.items() if value is not None}
     if options and name != "ferplus":
         raise ParameterError(f"--{next(iter(options))} is for ferplus, not for {name}.")
-    options |= dict(_field(text) for text in change or [])
+    options |= dict(_field(text) for text in change)
     start = time.monotonic()
     data = catalogue.prepare(name, preset, whole=False, **options)
     say(f"{data.card['title']}: {len(data)} images in {data.path} ({time.monotonic() - start:.0f} s)")
@@ -101,15 +99,11 @@ def data_prepare(
         say(f"  note: {note}")
     if stamp is not None:
         stamp.parent.mkdir(parents=True, exist_ok=True)
-        aside = stamp.with_suffix(f".{os.getpid()}.partial")
-        aside.write_text(json.dumps({"name": name, "folder": str(data.path), "hash": data.hash}) + "\n")
-        os.replace(aside, stamp)
+        stamp.write_text(json.dumps({"name": name, "folder": str(data.path), "hash": data.hash}) + "\n")
 
 
 @data_app.command("check")
-def data_check(
-    path: Annotated[Path, typer.Argument(help="a prepared folder, or a data set as it lies on disk")],
-) -> None:
+def data_check(path: Annotated[Path, typer.Argument(help="a prepared folder, or a data set on disk")]) -> None:
     """Counts by class, pose and split against the published ones; every problem named."""
     from fercore.data.check import check
 
@@ -150,40 +144,35 @@ def blind_score(
 
 @app.command()
 def train(
-    paper: Annotated[str, typer.Argument(help="what to train: lan, pcda, baselines, arcface, landmarks")],
+    paper: Annotated[str, typer.Argument(help=f"what to train: {', '.join(papers.names())}")],
     preset: Preset = "smoke",
-    dataset: Annotated[
-        str | None, typer.Option(help="a name from: fercore data list; default: the paper's usual twin")
-    ] = None,
+    dataset: Annotated[str, typer.Option(help="a name from: fercore data list; default: the paper's usual twin")] = "",
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
     records: Annotated[Path | None, typer.Option(help="folder for the record; default _runs/records")] = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="FIELD=VALUE of the recipe; may be repeated")
-    ] = None,
+    change: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of the recipe; repeatable")] = (),
 ) -> None:
     """Train, test once, write a record; prints the record's path last. An interrupted run goes on."""
+    from fercore import intervals
     from fercore.training import experiments
 
-    fields = dict(_field(text) for text in change or []) | ({"dataset": dataset} if dataset is not None else {})
-    recipe = experiments.paper(paper).recipe(preset, seed=seed, **fields)
+    fields = dict(_field(text) for text in change) | ({"dataset": dataset} if dataset else {})
+    recipe = papers.module(paper).recipe(preset, seed=seed, **fields)
     say(f"{paper}: {recipe.method} on {recipe.dataset}, preset {preset}, seed {seed}")
     record = experiments.run(recipe, records)
     for name, numbers in record.metrics.items():
-        low, high = 100 * numbers["accuracy_low"], 100 * numbers["accuracy_high"]
-        say(f"{name:<14} {100 * numbers['accuracy']:6.2f} %  [{low:.2f}, {high:.2f}]  of {numbers['images']} images")
+        for metric in numbers:
+            if metric.endswith("accuracy") and metric != "balanced_accuracy":
+                found = intervals.estimate([record], metric, name)
+                value, low, high = (100 * end for end in found.interval)
+                say(f"{name:<14} {metric:<13} {value:6.2f} %  [{low:.2f}, {high:.2f}]  over {found.over}")
     say(str(record.folder))
 
 
 @app.command()
 def predict(
     paths: Annotated[list[str], typer.Argument(help="pictures, videos, folders; a number is a camera")],
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="folder of a record with its weights; default: largest preset, real data, newest in _runs/records"
-        ),
-    ] = None,
-    table: Annotated[Path, typer.Option(help="csv to write, a row a face and frame")] = Path("predictions.csv"),
+    model: Annotated[Path | None, typer.Option(help="a record with weights; default: largest, real, newest")] = None,
+    table: Annotated[Path, typer.Option(help="csv to write, one row per face and frame")] = Path("predictions.csv"),
     overlay: Annotated[Path | None, typer.Option(help="folder for pictures with squares and answers")] = None,
     attention: Annotated[bool, typer.Option(help="lay the map of what the network attends to over the faces")] = False,
     yunet: Annotated[Path | None, typer.Option(help="model file of OpenCV's YuNet; default: its cascades")] = None,
@@ -199,67 +188,64 @@ def predict(
     folder = model or own.newest()
     predictor = own.Predictor(folder, yunet=yunet, aligned=aligned, whole=whole, maps=attention)
     say(f"Model {folder}\n  {predictor.trained_on}")
-    counts = own.Counts()
+    counts: Counter[str] = Counter()
     for frame, found in own.write(predictor, own.frames(paths, every), table, overlay):
-        counts = counts.and_one(frame, found)
+        unread = frame.image is None
+        counts.update(frames=1, faces=len(found), unread=int(unread), empty=int(not found and not unread))
         if frame.number % 100 == 0:
             answers = ", ".join(f"{seen.expression} {100 * seen.probabilities.max():.0f} %" for seen in found)
             where = frame.source + (f", frame {frame.number}" if frame.number else "")
             say(f"{where}: {answers or frame.problem or 'no face found'}")
-    say(
-        f"{counts.faces} faces in {counts.frames} frames; {counts.empty} without a face, {counts.unread} unreadable"
-        f"\nTable: {table}" + (f"\nPictures: {overlay}" if overlay else "")
-    )
-    if counts.unread:
+    told = "{faces} faces in {frames} frames; {empty} without a face, {unread} unreadable"
+    say(told.format_map(counts) + f"\nTable: {table}" + (f"\nPictures: {overlay}" if overlay else ""))
+    if counts["unread"]:
         raise typer.Exit(1)
 
 
 def _field(text: str) -> tuple[str, Any]:
     """``FIELD=VALUE`` of ``--set``; a value that is no YAML stays text, and the recipe says what it should be."""
-    import yaml
+    from fercore.book.parameters import value_of
 
     name, equals, value = text.partition("=")
     if name in ("preset", "dataset", "seed"):
         raise ParameterError(f"--set {text}: {name} has an option of its own.", do=f"write --{name} {value}")
-    try:
-        return name, "" if equals and not value else yaml.safe_load(value)  # to YAML, no text is no value
-    except (yaml.YAMLError, ValueError):
-        return name, value
+    if name == "paper":
+        raise ParameterError(f"--set {text}: the paper is named first.", do=f"write fercore train {value} ...")
+    return name, value_of(value) if equals else None
 
 
 @records_app.command("prove")
 def records_prove(
-    names: Annotated[list[str] | None, typer.Argument(help="committed records; default: every stale one")] = None,
+    names: Annotated[list[str], typer.Argument(help="committed records; default: every stale one")] = (),
     since: Annotated[str, typer.Option(help="a commit with the code that made them; default: the one they name")] = "",
 ) -> None:
     """Show by shortened runs that edited training code still does the same, so that the records stay current."""
     from fercore import records
     from fercore.ledger import unchanged
-    from fercore.recipe import unknown
 
-    there, wrong = {record.name: record for record in records.find()}, 0
-    for name in names or ():
-        if name not in there:
-            raise ParameterError(unknown("committed record", name, there))
+    there, wrong = {record.name: record for record in records.find()}, False
+    if strange := [name for name in names if name not in there]:
+        raise ParameterError(unknown("committed record", strange[0], there))
     asked = [there[name] for name in names] if names else [record for record in there.values() if records.stale(record)]
     for proof in unchanged.prove(asked, since):
         if proof.holds:
             unchanged.keep(proof)
-        wrong += not proof.holds
-        where = ", ".join(proof.differences[:5])
-        said = "the same to the last bit" if proof.holds else f"NOT the same ({where}): train it again"
+            said = "the same to the last bit"
+        else:
+            wrong = True
+            said = f"NOT the same ({', '.join(proof.differences[:5])}): train it again"
         say(f"{proof.group}  {said}" + "  (its best epoch was the last)" * proof.best_is_last)
     if wrong:
         raise typer.Exit(1)
 
 
 @records_app.command("list")
-def records_list(
-    root: Annotated[Path | None, typer.Argument(help="folder of records; default: the committed ones")] = None,
-) -> None:
-    """Every record in a folder, a line each; one made with other code than what stands here is marked stale."""
+def records_list(root: Annotated[Path | None, typer.Argument(help="default: the committed ones")] = None) -> None:
+    """Every record in a folder, one line each; one made with other code than what stands here is marked stale."""
     from fercore import records
 
+    if root and not root.is_dir():
+        raise FercoreError(f"There is no folder {root}.", do="name one of records, or none for the committed ones")
     for record in records.find(root):
         mark = "  stale" if records.stale(record) else ""
         say(f"{record.name}  {100 * record.metrics['test']['accuracy']:.2f} %  {record.seconds / 60:.1f} min{mark}")
@@ -280,20 +266,19 @@ def records_diff(
 ) -> None:
     """Every field in which two records differ, and whether their results are equal to the last bit."""
     from fercore import records
+    from fercore.ledger.compare import differences, is_result
 
-    one, two = records.read(first), records.read(second)
-    one.arrays(), two.arrays()  # refuses what was changed
-    for name, ours, theirs in records.diff(one, two):
+    found = differences(records.read(first), records.read(second))
+    for name, ours, theirs in found:
         say(f"{name}: {ours!r} | {theirs!r}")
-    say("results: equal to the last bit" if one.results == two.results else "results: not equal")
+    equal = not any(is_result(name) for name, _, _ in found)
+    say("results: equal to the last bit" if equal else "results: not equal")
 
 
 @app.command()
 def compare(
     out: Annotated[Path, typer.Argument(help="an executed notebook, or the folder of a record")],
-    root: Annotated[
-        Path | None, typer.Option("--reference", help="folder of reference records; default: the committed ones")
-    ] = None,
+    root: Annotated[Path | None, typer.Option("--reference", help="records; default: the committed ones")] = None,
 ) -> None:
     """Is my run right? A run beside the reference of its recipe; exit status 1 when it is not within tolerance."""
     from fercore.ledger.compare import compare as find
@@ -306,7 +291,7 @@ def compare(
 @book_app.command("make")
 def make_book(preset: Preset = "smoke", cores: Annotated[int, typer.Option(help="notebooks at a time")] = 2) -> None:
     """Prepare data, execute what is missing or outdated, build: what ``make book`` calls."""
-    from fercore.book import make
+    from fercore.book.site import make
 
     start = time.monotonic()
     index = make(preset, cores, say=say)
@@ -315,11 +300,10 @@ def make_book(preset: Preset = "smoke", cores: Annotated[int, typer.Option(help=
 
 @book_app.command("stage")
 def stage_book(
-    runs: Annotated[Path, typer.Argument(help="executed notebooks of one preset")] = Path("_runs/smoke"),
-    target: Annotated[Path, typer.Argument(help="tree to write")] = Path("_build/src"),
+    runs: Runs = Path("_runs/smoke"), target: Annotated[Path, typer.Argument(help="tree to write")] = Path("_build/src")
 ) -> None:
     """Lay out prose and executed notebooks; refuses what failed, is missing or outdated."""
-    from fercore.book import stage
+    from fercore.book.site import stage
 
     stage(runs, target)
     say(f"staged {target}")
@@ -331,7 +315,7 @@ def build_book(
     target: Annotated[Path, typer.Argument(help="folder of the finished pages")] = Path("_build/html"),
 ) -> None:
     """Compile the staged tree with Jupyter Book, warnings as errors."""
-    from fercore.book import build
+    from fercore.book.site import build
 
     start = time.monotonic()
     say("compiling the book (warnings are errors)")
@@ -340,28 +324,57 @@ def build_book(
 
 
 @book_app.command("costs")
-def book_costs(
-    runs: Annotated[Path, typer.Argument(help="executed notebooks of one preset")] = Path("_runs/smoke"),
-) -> None:
+def book_costs(runs: Runs = Path("_runs/smoke")) -> None:
     """Write what the executed notebooks took into book/records/costs.csv, which pages and `fercore plan` read."""
-    from fercore.book import costs, notebooks
+    from fercore.book import costs
+    from fercore.book.site import notebooks
 
     say(costs.write(runs, notebooks()).to_string(index=False))
 
 
 @app.command()
 def plan(
-    budget: Annotated[str, typer.Option(help="time at hand: 90s, 30m, 2h")],
-    preset: Annotated[str | None, typer.Option(help="only this one: smoke | quick | paper")] = None,
+    budget: Annotated[str, typer.Option(help="time at hand: 90s, 30m, 2h; none: no end")] = "",
+    preset: OnlyPreset = "",
+    only: Only = "",
 ) -> None:
-    """What fits into a time: notebooks and trainings by their measured minutes and memory."""
-    from fercore.book import costs, notebooks
-    from fercore.recipe import check_preset
+    """What `make records` would train, with measured minutes and memory, and what notebooks take."""
+    from fercore.book import costs
+    from fercore.book.site import notebooks
+    from fercore.studies import wanted
 
-    if preset is not None:
-        check_preset(preset)
-    for line in costs.plan(costs.seconds_of(budget), notebooks(), preset):
+    seconds = costs.seconds_of(budget) if budget else float("inf")
+    for line in wanted.lines(preset, only, seconds):
         say(line)
+    if not only:
+        say("")
+        for line in costs.lines(notebooks(), preset, seconds):
+            say(line)
+
+
+@records_app.command("jobs")
+def records_jobs(preset: OnlyPreset = "", only: Only = "") -> None:
+    """The trainings behind missing and stale records as JSON, for the Snakefile."""
+    from fercore import provenance
+    from fercore.studies import wanted
+
+    jobs = wanted.jobs(preset, only)
+    # Named after the code, too: what was done for an older version is done again.
+    names = {job.id: f"{job.id}-{provenance.code_of(job.recipe.paper)}" for job in jobs}
+    found = {
+        names[job.id]: {"job": job.id, "mib": job.mib, "before": [names[one] for one in job.before]} for job in jobs
+    }
+    print(json.dumps(found))
+
+
+@records_app.command("make")
+def records_make(name: Annotated[str, typer.Argument(help="a job's name, from: fercore records jobs")]) -> None:
+    """Train one missing or stale record and put it among the committed ones; an interrupted training goes on."""
+    from fercore.studies import wanted
+
+    start = time.monotonic()
+    record = wanted.make(name)
+    say(f"{record.name}: done in {(time.monotonic() - start) / 60:.1f} min")
 
 
 def join_pairs(words: list[str]) -> list[str]:
@@ -391,8 +404,8 @@ def main() -> None:
     except FercoreError as error:
         fail(error)
     except OSError as error:
-        do = "free some space, or check the folder's permissions, and run it again"
-        fail(FercoreError(f"{error.filename or 'A file'} can't be read or written: {error.strerror or error}", do=do))
+        what = f"{error.filename or 'A file'} can't be read or written: {error.strerror or error}"
+        fail(FercoreError(what, do="free some space, or check the folder's permissions, and run it again"))
     except SystemExit as end:
         if end.code == 130:  # Ctrl-C, as typer reports it
             print("Interrupted: what was finished is kept, nothing half-written is used.", file=sys.stderr)

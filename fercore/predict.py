@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from fercore import records
+from fercore import papers, records
 from fercore.data import faces
 from fercore.data.augment import normalise
 from fercore.data.faces import Face
@@ -30,15 +29,13 @@ from fercore.errors import DataError, FercoreError, ParameterError
 from fercore.paths import records_root
 from fercore.recipe import PRESETS
 from fercore.records import Record
-from fercore.training.experiments import paper
-from fercore.training.train import load_weights
+from fercore.training.experiments import recipe_of
+from fercore.training.loop import load_weights
 
 PICTURES, VIDEOS = (".jpg", ".jpeg", ".png", ".bmp"), (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 MAPS = ("attention", "cam")
 """Maps over a face that can be drawn, the method's own before one that every network has."""
 BATCH = 32
-FACES = "arcface"
-"""The paper whose networks answer with persons."""
 
 
 class Frame(NamedTuple):
@@ -72,14 +69,13 @@ class Predictor:
 
     def __init__(
         self, checkpoint: Path | str, *, yunet: Path | str | None = None, aligned: bool = False, whole: bool = False,
-        maps: bool = False, device: str = "cpu",
+        maps: bool = False,
     ) -> None:  # fmt: skip
         self.record, self.network = load(Path(checkpoint))
-        self.classes, self.device, self.whole, self.maps = tuple(self.record.classes), device, whole, maps
-        self.network = self.network.to(device).eval()
+        self.classes, self.whole, self.maps = tuple(self.record.classes), whole, maps
         faces.check("aligned" if aligned else "detected", yunet)
         self.detector, self.aligned = faces.detector(Path(yunet) if yunet else None), aligned
-        self._module = paper(self.record.recipe["paper"])
+        self._module = papers.module(self.record.recipe["paper"])
         if maps and not hasattr(self._module, "maps"):
             raise ParameterError(f"{self.record.recipe['paper']} has no map to draw.", do="leave out the map")
 
@@ -88,50 +84,44 @@ class Predictor:
         """What the network learnt from, how good it was there, and what that means for other pictures."""
         r, test = self.record, self.record.metrics["test"]
         what = f"{r.recipe['method']} trained on {r.data.title}, preset {r.recipe['preset']}: "
-        what += f"{100 * test['accuracy']:.1f} % of {test['images']:,} test images."
-        return what + (
-            " On other photographs it will be right less often."
-            if r.data.real
-            else " It has never seen a photograph: what it says of one is an experiment, not a measurement."
-        )
+        what += f"{100 * test['accuracy']:.1f} % of {test['images']:,} test images. "
+        if r.data.real:
+            return what + "On other photographs it will be right less often."
+        return what + "It has never seen a photograph: what it says of one is an experiment, not a measurement."
 
     def faces(self, picture: Path | str | np.ndarray) -> list[Seen]:
         """The faces of a picture, the surest first: a file, or pixels (H, W, 3) uint8, RGB."""
         image = read_picture(Path(picture)) if isinstance(picture, (str, Path)) else _pixels(picture)
-        height, width = image.shape[:2]
-        side = min(height, width)
-        whole = [Face(((width - side) / 2, (height - side) / 2, side), 1.0)]
-        found = whole if self.whole else self.detector(image)
+        if self.whole:
+            height, width = image.shape[:2]
+            side = min(height, width)
+            found = [Face(((width - side) / 2, (height - side) / 2, side), 1.0)]
+        else:
+            found = self.detector(image)
         batches = (found[start : start + BATCH] for start in range(0, len(found), BATCH))
         return [seen for batch in batches for seen in self._answer(image, batch)]
 
     @torch.no_grad()
     def _answer(self, image: np.ndarray, found: Sequence[Face]) -> list[Seen]:
-        r, made = self.record.recipe, self.record.data.made
-        size = int(made.get("size") or made.get("parameters", {}).get("size") or r["image_size"])
+        r, data = self.record.recipe, self.record.data
+        parameters = data.made.get("parameters", {})  # of a twin
+        size = int(data.made.get("size") or parameters.get("size") or r["image_size"])
         cuts = np.stack([faces.cut(image, face, size, aligned=self.aligned) for face in found])
-        if self._grey:
+        if parameters.get("grey", data.name == "ferplus"):  # the network has only seen grey pictures
             cuts = np.repeat((cuts @ np.array([0.299, 0.587, 0.114]))[..., None].round(), 3, axis=3).astype(np.uint8)
-        batch = normalise(torch.from_numpy(cuts).to(self.device), r["image_size"], r["standardise"])
+        batch = normalise(torch.from_numpy(cuts), r["image_size"], r["standardise"])
         shares = self.network(batch).logits.float().softmax(1)
         if r["mirror"]:
             shares = (shares + self.network(batch.flip(3)).logits.float().softmax(1)) / 2
-        drawn = self._drawn(batch) if self.maps else [None] * len(found)
+        maps: Iterable[np.ndarray | None] = [None] * len(found)
+        if self.maps:
+            named = self._module.maps(self.network, batch)
+            maps = named[next(name for name in MAPS if name in named)].float().numpy()
         poses = [None if face.points is None else faces.pose_of(face.points) for face in found]
         return [
             Seen(face, self.classes[int(p.argmax())], p, pose, one)
-            for face, p, pose, one in zip(found, shares.cpu().numpy(), poses, drawn, strict=True)
+            for face, p, pose, one in zip(found, shares.numpy(), poses, maps, strict=True)
         ]
-
-    @property
-    def _grey(self) -> bool:
-        """Whether the network has only seen grey pictures."""
-        data = self.record.data
-        return bool(data.made.get("parameters", {}).get("grey", data.name == "ferplus"))
-
-    def _drawn(self, batch: torch.Tensor) -> Iterable[np.ndarray | None]:
-        maps = self._module.maps(self.network, batch)
-        return maps[next(name for name in MAPS if name in maps)].float().cpu().numpy()
 
 
 def _pixels(image: np.ndarray) -> np.ndarray:
@@ -142,40 +132,36 @@ def _pixels(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-# --- checkpoints ---------------------------------------------------------------------------------------
-
-
 def load(folder: Path) -> tuple[Record, torch.nn.Module]:
     """A record and its trained network; names, shapes and classes must fit."""
     folder = folder.expanduser()
     folder = folder.parent if folder.name == "model.safetensors" else folder
     record, file = records.read(folder), folder / "model.safetensors"
-    if record.recipe["paper"] == FACES:
-        raise ParameterError(f"{folder} holds a network that tells people apart.", do="name one that names expressions")
+    if _names_no_expression(record):
+        raise ParameterError(f"{folder} holds pre-training, which names no expression.", do="name one that does")
     if not file.is_file():
         do = f"train it, which takes about {max(1, round(record.seconds / 60))} minutes: {record.command}"
         raise ParameterError(f"{folder} holds a record without its weights.", do=do)
-    module = paper(record.recipe["paper"])
-    recipe = module.recipe(record.recipe["preset"], record.recipe["dataset"])
-    network = module.model(recipe.but(**record.recipe), len(record.classes))
+    network = papers.module(record.recipe["paper"]).model(recipe_of(record), len(record.classes))
     try:
         load_weights(network, file)
     except Exception as error:  # safetensors, torch and the system raise their own
         raise FercoreError(f"{file} does not fit its record: {error}", do="train it again") from error
-    return record, network
+    return record, network.eval()
 
 
 def newest(root: Path | None = None) -> Path:
     """The record with weights of the largest preset, of these one on real data if there is one, of these the last."""
     found = [r for r in records.find(root or records_root()) if (r.folder / "model.safetensors").is_file()]
-    found = [record for record in found if record.recipe["paper"] != FACES]
+    found = [record for record in found if not _names_no_expression(record)]
     if not found:
         do = "train one first, such as: fercore train lan --preset quick --dataset ferplus"
         raise ParameterError(f"No trained network lies in {root or records_root()}.", do=do)
     return max(found, key=lambda r: (PRESETS.index(r.recipe["preset"]), r.data.real, r.started)).folder
 
 
-# --- sources -------------------------------------------------------------------------------------------
+def _names_no_expression(record: Record) -> bool:
+    return record.recipe["paper"] in papers.pretraining().values()
 
 
 def frames(paths: Sequence[Path | str], every: int = 1) -> Iterator[Frame]:
@@ -235,9 +221,6 @@ def _video(where: str | int, name: str, every: int) -> Iterator[Frame]:
         film.release()
 
 
-# --- what comes out ------------------------------------------------------------------------------------
-
-
 def row(frame: Frame, number: int | None, seen: Seen | None, classes: Sequence[str]) -> dict[str, Any]:
     """A row of the table: one face, or a frame that shows none."""
     known = {"source": frame.source, "frame": frame.number, "seconds": round(frame.seconds, 3)}
@@ -259,33 +242,17 @@ def columns(classes: Sequence[str]) -> list[str]:
     return ["source", "frame", "seconds", *place, *answer, "problem"]
 
 
-class Counts(NamedTuple):
-    """Frames looked at, faces in them, frames without one, frames that could not be read."""
-
-    frames: int = 0
-    faces: int = 0
-    empty: int = 0
-    unread: int = 0
-
-    def and_one(self, frame: Frame, found: Sequence[Seen]) -> Counts:
-        """After one more frame."""
-        unread = frame.image is None
-        empty = not found and not unread
-        return Counts(self.frames + 1, self.faces + len(found), self.empty + empty, self.unread + unread)
-
-
 def write(
     predictor: Predictor, source: Iterable[Frame], table: Path, overlay: Path | None = None
 ) -> Iterator[tuple[Frame, list[Seen]]]:
-    """Answers frame by frame, a row a face written to ``table`` as they come, and pictures to ``overlay``.
+    """Answers frame by frame, one row per face written to ``table`` as they come, and pictures to ``overlay``.
 
     Written aside and renamed at the end, an interrupted run's, too; one that answered nothing leaves an older table as
     it is. Memory holds one frame.
     """
     table.parent.mkdir(parents=True, exist_ok=True)
     aside, taken = table.with_suffix(f".{os.getpid()}.partial"), set()
-    answered = False
-    classes, always = predictor.classes, {"trained_on": predictor.record.data.name}
+    answered, classes, always = False, predictor.classes, {"trained_on": predictor.record.data.name}
     try:
         with aside.open("w", newline="") as lines:
             out = csv.DictWriter(lines, columns(classes), lineterminator="\n")
@@ -296,7 +263,8 @@ def write(
                 out.writerows(each | always for each in rows or [row(frame, None, None, classes)])
                 lines.flush()
                 if overlay is not None and frame.image is not None:
-                    _save(draw(frame.image, found), overlay / _free_name(frame, taken))
+                    overlay.mkdir(parents=True, exist_ok=True)
+                    draw(frame.image, found).save(overlay / _free_name(frame, taken))
                 answered = True
                 yield frame, found
     finally:
@@ -336,17 +304,11 @@ def _tint(picture: Image.Image, seen: Seen) -> None:
 
 
 def _free_name(frame: Frame, taken: set[str]) -> str:
-    """Name of an overlay, of a video one a frame; a name that is taken, from another folder, gets a number."""
+    """Name of an overlay, in a video one per frame; a name that is taken, from another folder, gets a number."""
     stem = Path(frame.source).stem.replace(" ", "-")
     stem = stem if Path(frame.source).suffix.lower() in PICTURES else f"{stem}-{frame.number:06d}"
-    names = chain([f"{stem}.png"], (f"{stem}-{number}.png" for number in count(2)))
-    name = next(name for name in names if name not in taken)
+    name, number = f"{stem}.png", 2
+    while name in taken:
+        name, number = f"{stem}-{number}.png", number + 1
     taken.add(name)
     return name
-
-
-def _save(picture: Image.Image, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_suffix(f".{os.getpid()}.partial")
-    picture.save(aside, "PNG")
-    os.replace(aside, target)

@@ -13,7 +13,9 @@ import pytest
 from conftest import fercore
 from typer.testing import CliRunner
 
-from fercore.book.execute import check_parameters, parse_parameters, run_notebook
+from fercore import papers
+from fercore.book.execute import parameters_of, parse_parameters, run_notebook
+from fercore.book.parameters import check
 from fercore.cli import app, join_pairs
 from fercore.errors import FercoreError, ParameterError
 from fercore.recipe import Recipe
@@ -65,13 +67,13 @@ def test_text_becomes_the_declared_type(source: Path, name: str, text: str, valu
 )
 def test_wrong_type_is_refused(source: Path, name: str, text: str) -> None:
     with pytest.raises(ParameterError, match=rf"'{name}' must be"):
-        parse_parameters(source, [(name, text)])
+        check("small.ipynb", parse_parameters(source, [(name, text)]), parameters_of(source))
 
 
 def test_misspelt_name_is_refused_with_the_closest_and_all() -> None:
     source = Path(__file__).parents[1] / "notebooks" / "lan" / "training.ipynb"
     with pytest.raises(ParameterError, match="Did you mean 'preset'") as caught:
-        check_parameters(source, {"presets": "smoke"})
+        check("training.ipynb", {"presets": "smoke"}, parameters_of(source))
     assert "dataset: str" in str(caught.value)
 
 
@@ -132,7 +134,21 @@ def test_stock_papermill_is_stopped_inside_the_notebook(
 
 
 def test_unknown_preset() -> None:
-    assert "no preset 'smok'" in one_message(fercore("book", "make", "--preset", "smok"))
+    done = fercore("book", "make", "--preset", "smok")
+    assert done.returncode == 2 and done.stderr.startswith("fercore: there is no preset 'smok' (did you mean 'smoke'?)")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "lan", "--set", "paper=pcda"], "the paper is named first"),
+        (["records", "list", "nowhere"], "There is no folder nowhere"),
+        (["run", "notebooks/lan/training.ipynb", "out.ipynb", "-p", "preset", "nope"], "there is no preset 'nope'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_once(words: list[str], told: str) -> None:
+    done = fercore(*words)
+    assert done.returncode == 2 and told in done.stderr
 
 
 @pytest.fixture
@@ -148,13 +164,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     return seen
 
 
-@pytest.mark.parametrize("paper", experiments.papers())
+@pytest.mark.parametrize("paper", papers.names())
 def test_train_takes_the_paper_s_own_data_where_none_are_named(paper: str, trained: list[Recipe]) -> None:
     assert CliRunner().invoke(app, ["train", paper]).exit_code == 0
-    assert trained == [experiments.paper(paper).recipe("smoke")]
+    assert trained == [papers.module(paper).recipe("smoke")]
     assert paper in CliRunner().invoke(app, ["train", "--help"]).output
 
 
 def test_train_takes_the_data_that_are_named(trained: list[Recipe]) -> None:
     CliRunner().invoke(app, ["train", "lan", "--dataset", "rafdb-twin", "--seed", "3", "--set", "alpha=0"])
-    assert trained == [experiments.paper("lan").recipe("smoke", "rafdb-twin", seed=3, alpha=0)]
+    assert trained == [papers.module("lan").recipe("smoke", "rafdb-twin", seed=3, alpha=0)]

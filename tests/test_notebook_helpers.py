@@ -17,9 +17,10 @@ from bs4 import BeautifulSoup
 from IPython.core.interactiveshell import InteractiveShell
 from test_records import record_of
 
-from fercore import evaluate, figures, notebook, provenance, published, records
+from fercore import figures, intervals, notebook, provenance, published, records
 from fercore.book import made
 from fercore.errors import ParameterError, RecordError
+from fercore.papers import lan
 
 matplotlib.use("Agg")
 PARAMETERS = """preset: str = "smoke"  # smoke | quick | paper
@@ -70,16 +71,15 @@ def test_nothing_injected_passes(run: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("injected", "message"),
     [
-        (
-            "epoch = 3",
-            r"no parameter 'epoch' \(did you mean 'epochs'\?\); there are: preset, epochs, rate, flip, seeds",
-        ),
-        ("preset = 'quick'\nzzz = 1", "no parameter 'zzz'; there are"),
+        ("epoch = 3", r"no parameter 'epoch'. Did you mean 'epochs'\?\n.* preset: str, epochs: int, rate: float"),
+        ("preset = 'quick'\nzzz = 1", r"no parameter 'zzz'.\n.*take one of"),
         ("epochs = 'three'", "'epochs' must be int, but 'three' is str"),
         ("epochs = 1.5", "'epochs' must be int, but 1.5 is float"),
         ("epochs = True", "'epochs' must be int, but True is bool"),
         ("flip = 1", "'flip' must be bool, but 1 is int"),
         ("seeds = 4", r"'seeds' must be list\[int\], but 4 is int"),
+        ("seeds = ['a']", r"'seeds' must be list\[int\]"),
+        ("rate = float('nan')\nzzz = 1", "no parameter 'zzz'"),
         ("preset = 3", "'preset' must be str, but 3 is int"),
         ("preset = 'smoek'", r"no preset 'smoek' \(did you mean 'smoke'\?\)"),
     ],
@@ -172,7 +172,7 @@ def test_training_curves_hold_every_epoch() -> None:
 
 
 def test_counts_draw_a_bar_for_every_number() -> None:
-    axes = figures.counts({"train": {"neutral": 5, "fear": 2}, "test": {"neutral": 1, "anger": 3}}, "images")
+    axes = figures.counts({"train": {"neutral": 5, "fear": 2}, "test": {"neutral": 1, "anger": 3}})
     heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
     assert heights == [[5, 2, 0], [1, 0, 3]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["neutral", "fear", "anger"]
@@ -188,15 +188,18 @@ def test_image_grid_places_pictures() -> None:
     assert [text.get_text() for text in figure.texts] == ["a", "b", "x", "y", "z"]
     assert len(figures.image_grid([[pictures[0, 0], None], [None, pictures[0, 1]]]).axes) == 2
     assert len(figures.image_grid(pictures[0]).axes) == 3, "a flat sequence is one row"
+    with pytest.raises(ParameterError, match="1 x 3 pictures, 1 x 2 labels"):
+        figures.image_grid(pictures[0], column_labels=["x", "y"])
     assert (
         len(figures.image_grid(pictures[0, ..., 0]).axes) == 3 and len(figures.image_grid(list(pictures[0])).axes) == 3
     )
 
 
-def test_attention_is_laid_over_the_picture() -> None:
+def test_a_map_is_laid_over_the_picture() -> None:
     images, maps = np.zeros((2, 6, 6, 3), np.uint8), np.zeros((2, 3, 3))
     maps[1, 0, 2] = 1
-    shown = [axes.images[0].get_array() for axes in figures.attention_over(images, maps, ["a", "b"]).axes]
+    figure = figures.maps_over(images, {"map": maps}, ["a", "b"], smooth=False)
+    shown = [axes.images[0].get_array() for axes in figure.axes]
     assert len(shown) == 4
     plain, marked = shown[2], shown[3]
     assert (marked[:2, 4:] != plain[:2, 4:]).any(-1).all()
@@ -205,12 +208,33 @@ def test_attention_is_laid_over_the_picture() -> None:
     assert np.array_equal(marked, plain), "only where the map says"
 
 
-def test_points_on_an_image() -> None:
-    points = np.array([[1.0, 2], [3, 4], [5, 6]])
-    axes = figures.scatter_on_image(np.zeros((8, 8, 3), np.uint8), points, np.array([True, False, True])).axes[0]
-    assert [c.get_offsets().tolist() for c in axes.collections] == [points[[0, 2]].tolist(), points[[1]].tolist()]
-    alone = figures.scatter_on_image(np.zeros((8, 8, 3), np.uint8), points).axes[0]
-    assert len(alone.collections) == 1 and len(alone.collections[0].get_offsets()) == 3
+def test_shared_maps_have_one_scale_and_darkness_is_left_alone() -> None:
+    images = np.full((2, 24, 24, 3), 200, np.uint8)
+    strong, weak = np.zeros((2, 6, 6)), np.full((2, 6, 6), -1.0)
+    strong[:, :3, :3], weak[:, 3:, 3:] = 4.0, 1.0
+    for shared in (True, False):
+        figure = figures.maps_over(images, {"strong": strong, "weak": weak}, ["a", "b"], shared=shared)
+        drawn = [np.asarray(axes.get_images()[0].get_array()) for axes in figure.axes]
+        assert len(drawn) == 6
+        lit_strong, lit_weak = drawn[2][2, 2], drawn[4][-3, -3]
+        assert np.allclose(lit_strong, lit_weak) is not shared
+        nothing = 0.75 * 200 / 255 + 0.25 * np.array(plt.get_cmap("inferno")(0.0)[:3])
+        assert np.allclose(drawn[2][-2, -2], nothing) and np.allclose(drawn[4][1, 1], nothing)
+
+
+def test_landmarks_are_drawn_where_they_are_each_kind_apart() -> None:
+    images, true = np.zeros((2, 20, 20, 3), np.uint8), np.full((2, 68, 2), 5.0)
+    figure = figures.landmarks(images, {"true": true, "found": true + np.array([2, 0])}, ["a", "b"])
+    hollow, filled = figure.axes[0].collections
+    assert hollow.get_offsets()[0].tolist() == [5, 5] and filled.get_offsets()[0].tolist() == [7, 5]
+    assert len(figure.numbers) == 2 * 2 * 68
+
+    points = np.array([[[1.0, 2], [3, 4], [5, 6]]])
+    apart = figures.by_sight(points, np.array([[True, False, True]]))
+    figure = figures.landmarks(images[:1], apart, ["a"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["visible", "hidden"]
+    numbers = figure.numbers.set_index("point")
+    assert numbers["kind"].to_dict() == {0: "visible", 1: "hidden", 2: "visible"} and numbers.loc[1, "x"] == 3
 
 
 # --- tables and links -------------------------------------------------------------------------------------
@@ -260,16 +284,16 @@ def saved(tmp_path: Path, method: str, seed: int, right: Sequence[int], fold: in
 
 def test_seeds_share_a_line_with_their_mean_and_interval(tmp_path: Path) -> None:
     runs = [saved(tmp_path, "lan", seed, range(n)) for seed, n in enumerate((3, 4, 5))]
-    table = notebook.accuracy_table([*runs[::-1], saved(tmp_path, "resnet18", 0, [0])])
+    alone = saved(tmp_path, "resnet18", 0, [0])
+    table = notebook.accuracy_table([*runs[::-1], alone])
     assert table["method"].tolist() == ["ResNet-18", "LAN"] and table["seed"].tolist() == ["0", "0, 1, 2"]
-    assert table["accuracy, %"].tolist() == ["16.67", "66.67"] and table["interval over"].tolist() == [
-        "subjects",
-        "seeds",
-    ]
-    value, low, high = evaluate.over_seeds([3 / 6, 4 / 6, 5 / 6])
-    assert table["95 % interval"].tolist() == ["10.0 – 90.0", f"{100 * low:.1f} – {100 * high:.1f}"]
+    assert table["accuracy, %"].tolist() == ["16.67", "66.67"]
+    assert table["interval over"].tolist() == ["2 people", "3 seeds, 2 people"]
+    for line, own in zip(table.to_dict("records"), ([alone], runs), strict=True):
+        one = intervals.estimate(own)
+        assert line["95 % interval"] == f"{100 * one.low:.1f} – {100 * one.high:.1f}"
     (row,) = notebook.accuracy_rows(runs)
-    assert row == ("all test images", "LAN", *(100 * end for end in (value, low, high)))
+    assert row == ("all test images", "LAN", *(100 * end for end in intervals.estimate(runs).interval))
     assert notebook.confusion(runs).tolist() == [[12, 6], [0, 0]]
 
 
@@ -286,38 +310,37 @@ def test_methods_are_compared_seed_by_seed(tmp_path: Path) -> None:
     plain = [saved(tmp_path, "resnet18", seed, [0, 1]) for seed in range(3)]
     lan = [saved(tmp_path, "lan", seed, r) for seed, r in enumerate(([0, 1], [0, 1, 2], [0, 1, 2, 3, 4]))]
     table = notebook.paired_table(plain, lan[::-1]).squeeze()
-    assert table["LAN − ResNet-18, points"] == f"{100 * (0 + 1 + 3) / 18:+.2f}"
-    _, low, high = evaluate.over_seeds([0, 1 / 6, 3 / 6])
-    assert table["over seeds"] == f"{100 * low:+.2f} … {100 * high:+.2f}"
-    image_by_image = [0, 0, 2 / 3, 1 / 3, 1 / 3, 0]
-    _, low, high = evaluate.bootstrap(np.array(image_by_image), np.array(list("xxxyyy")))
-    assert table["95 % interval"] == f"{100 * low:+.2f} … {100 * high:+.2f}"
-    assert table["only LAN right"] == "0, 1, 3" and len(table["McNemar p"].split(", ")) == 3
-    over = evaluate.over_seeds([0, 1 / 6, 3 / 6])
-    assert notebook.said(table) == f"{100 * 4 / 18:+.2f} points ({100 * over.low:+.2f} to {100 * over.high:+.2f})"
-    alone = notebook.paired_table(plain[1], lan[1]).squeeze()
-    of_images = alone["95 % interval"].replace(" … ", " to ")
-    assert notebook.said(alone) == f"{100 / 6:+.2f} points ({of_images})", "of one run the interval over images"
-    assert "over seeds" not in alone and alone["only LAN right"] == "1"
+    gain = intervals.estimate(lan, against=plain)
+    assert gain.value == pytest.approx((0 + 1 + 3) / 18)
+    assert table["LAN − ResNet-18, points"] == notebook.signed(100 * gain.value)
+    assert table["95 % interval"] == " … ".join(notebook.signed(100 * end) for end in (gain.low, gain.high))
+    assert table["interval over"] == "3 seeds, 2 people" and table["p"] == f"{gain.p:.3f}"
+    assert table["only LAN right"] == "0, 1, 3"
+    assert notebook.in_words(table) == notebook.difference(gain)
+    alone = notebook.paired_table(plain[1:2], lan[1:2]).squeeze()
+    assert alone["interval over"] == "2 people" and alone["only LAN right"] == "1"
     named = notebook.paired_table(plain, lan, names=("before", "after")).squeeze()
     assert named["after − before, points"] == table["LAN − ResNet-18, points"]
     assert named["only after right"] == table["only LAN right"] and named["only before right"] == "0, 0, 0"
 
 
-def test_folds_follow_each_other_with_their_own_images(tmp_path: Path) -> None:
+def test_folds_are_compared_each_on_its_own_people(tmp_path: Path) -> None:
     plain = [saved(tmp_path, "resnet18", 0, [0, 1], fold) for fold in range(2)]
     lan = [saved(tmp_path, "lan", 0, r, fold) for fold, r in enumerate(([0, 1, 2], [0]))]
     table = notebook.paired_table(plain, lan).squeeze()
-    assert table["LAN − ResNet-18, points"] == "+0.00" and "over folds" in table
-    subjects = np.array(["x0"] * 3 + ["y0"] * 3 + ["x1"] * 3 + ["y1"] * 3)
-    _, low, high = evaluate.bootstrap(np.array([0, 0, 1, 0, 0, 0, 0, -1, 0, 0, 0, 0.0]), subjects)
-    assert table["95 % interval"] == f"{100 * low:+.2f} … {100 * high:+.2f}"
+    assert table["LAN − ResNet-18, points"] == "+0.00" and table["interval over"] == "4 people"
+    assert table["only LAN right"] == "1, 0" and table["only ResNet-18 right"] == "0, 1"
 
 
 def test_a_run_without_a_partner_is_named(tmp_path: Path) -> None:
     plain = [saved(tmp_path, "resnet18", seed, [0]) for seed in range(2)]
-    with pytest.raises(RecordError, match=r"one method has \[\(0, 0\), \(1, 0\)\] and the other \[\(0, 0\)\]"):
+    with pytest.raises(RecordError, match=r"one kind has \[\(0, 0\), \(1, 0\)\] and the other \[\(0, 0\)\]"):
         notebook.paired_table(plain, [saved(tmp_path, "lan", 0, [0])])
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.004, "+0.00"), (-0.004, "+0.00"), (-1.255, "−1.25"), (10.0, "+10.00")])
+def test_a_difference_has_a_sign_and_zero_a_plus(value: float, text: str) -> None:
+    assert notebook.signed(value) == text
 
 
 # --- how was this made? -----------------------------------------------------------------------------------
@@ -332,7 +355,7 @@ DRAWN = {
     "figure = figures.maps([np.zeros((1, 2))], ['m'])": "map,row,column,value",
     "axes = figures.heat(pd.DataFrame({'x': [1.0]}, index=['a']), 'column', 'row', '')": "row,x",
     "axes = figures.counts({'train': {'fear': 2}})": "class,train",
-    "figure = figures.scatter_on_image(np.zeros((8, 8, 3)), np.ones((2, 2)))": "point,x,y,visible",
+    "figure = figures.landmarks(np.zeros((1, 8, 8, 3)), {'true': np.ones((1, 2, 2))}, [''])": "picture,kind,point,x,y",
     "pd.DataFrame({'n': [1]}, index=pd.Index(['a'], name='class'))": "class,n",
     "notebook.show(pd.DataFrame({'n': [1]}), 'A table.')": "n",
 }
@@ -384,17 +407,18 @@ def test_numbers_for_the_text() -> None:
     assert notebook.printed("lan", "text", "LAN over RAN", "> 30", "Pose-FERPlus") == "4.95 points"
 
 
-def test_a_reference_has_the_settings_of_its_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, other = record_of("1" * 10), record_of("2" * 10, seed=1)
-    own.command += " --set fold=3 --set method=resnet18"
-    other.command += " --set alpha=0.1 --set data='{\"jitter\": 0.2}'"
-    assert own.changed == {"method"} and other.changed == {"alpha", "data"}
-    for record in (own, other):
+def test_a_reference_has_the_settings_of_its_preset(tmp_path: Path) -> None:
+    recipes = {"own": {"fold": 3, "method": "resnet18"}, "other": {"alpha": 0.1}, "smaller": {"width": 8}}
+    for name, changes in recipes.items():
+        recipe = lan.recipe("quick", "kdef-twin", **changes)
+        record = record_of().model_copy(update={"recipe": recipe.model_dump(), "key": name})
         records.write(record, {"labels": np.arange(3)}, tmp_path)
-    monkeypatch.setattr(records, "reference_records", lambda: tmp_path)
-    assert [record.key for record in notebook.reference(paper="lan")] == [own.key]
-    with pytest.raises(RecordError, match="holds no reference record of paper lan, seed 1"):
-        notebook.reference(paper="lan", seed=1)
+    of = {"root": tmp_path, "paper": "lan", "preset": "quick", "dataset": "kdef-twin"}
+    assert [record.key for record in notebook.reference(**of)] == ["own"]
+    assert [record.key for record in notebook.reference(**of, alpha=0.1)] == ["other"]
+    assert [record.key for record in notebook.reference(**of, width=8)] == ["smaller"]
+    with pytest.raises(RecordError, match=r"holds no reference record of paper lan, preset quick, .*, seed 1"):
+        notebook.reference(**of, seed=1)
 
 
 def test_many_folds_are_listed_shortly() -> None:

@@ -5,12 +5,12 @@ Written from the designs that the twins are made by, so that a card can't say an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from fercore.book import pages
+from fercore.book import made, markdown
 from fercore.data import twin_designs
 from fercore.data.protocols import PROTOCOLS, split
 from fercore.data.twin_rows import Twin
@@ -33,31 +33,34 @@ def card_page(name: str) -> str:
     design = twin_designs.design_of(name)
     tables = {preset: twin_designs.rows(design.presets[preset]) for preset in PRESETS}
     title, _, what = design.title.partition(": ")
-    lines = [f"# Data card: {title}", "", f"{what[0].upper()}{what[1:]}. {design.purpose}", ""]
-    lines += ["Made by this project from parameters alone (MIT); nobody is shown in it. Make it with", ""]
-    lines += ["```shell", f"fercore data prepare {name} --preset quick", "```", ""]
-    lines += ["## Counts", "", *_table(_sizes(tables), "")]
-    if design.published:
-        published = ", ".join(f"{key} {value:,}" for key, value in _flat(design.published))
-        lines += ["", f"Published: {published}."]
-    lines += ["", "Images of each class at preset `paper`, by split:", "", *_table(_classes(tables["paper"]), "class")]
-    if splits := list(_protocols(name, tables["paper"])):
-        lines += ["", "Splits by people, with their sizes at preset `paper`:", "", *_table(pd.DataFrame(splits), "")]
-    for group, names in GROUPS.items():
-        lines += ["", f"## Parameters: {group}", "", *_table(_parameters(design.presets, names), "parameter")]
-    lines += ["", "## What it was calibrated by", "", f"{design.calibration} See {{doc}}`/notebooks/data/calibration`."]
-    lines += ["", "## Known artefacts", "", *(f"- {note}" for note in design.notes)]
-    lines += ["", "## What it must not be used for", "", *(f"- {note}" for note in twin_designs.GENERAL), ""]
-    numbers = _parameters(design.presets, [field for names in GROUPS.values() for field in names])
-    lines += [pages.made_of("fercore/data/twin_designs.py", numbers.rename_axis("parameter")), ""]
-    return "\n".join(lines)
+    published = ", ".join(f"{key} {value:,}" for key, value in _flat(design.published))
+    splits = pd.DataFrame(_protocols(name, tables["paper"]))
+    parameters = {group: _parameters(design.presets, names) for group, names in GROUPS.items()}
+    return markdown.page(
+        f"# Data card: {title}",
+        f"{what[0].upper()}{what[1:]}. {design.purpose}",
+        "Made by this project from parameters alone (MIT); nobody is shown in it. Make it with",
+        f"```shell\nfercore data prepare {name} --preset quick\n```",
+        "## Counts",
+        _table(_sizes(tables)),
+        f"Published: {published}." if published else "",
+        "Images of each class at preset `paper`, by split:",
+        _table(_classes(tables["paper"])),
+        f"Splits by people, with their sizes at preset `paper`:\n\n{_table(splits)}" if len(splits) else "",
+        *(f"## Parameters: {group}\n\n{_table(table)}" for group, table in parameters.items()),
+        "## What it was calibrated by",
+        f"{design.calibration} See {{doc}}`/notebooks/data/calibration`.",
+        "## Known artefacts",
+        markdown.bullets(design.notes),
+        "## What it must not be used for",
+        markdown.bullets(twin_designs.GENERAL),
+        made.of_page("fercore/data/twin_designs.py", pd.concat(parameters.values())),
+    )
 
 
-def _table(table: pd.DataFrame, first: str) -> list[str]:
-    """Markdown rows; ``first`` names the index, "" leaves it out."""
-    table = table.rename_axis(first).reset_index() if first else table
-    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "| --- |" + " ---: |" * (table.shape[1] - 1)]
-    return lines + ["| " + " | ".join(map(_shown, row)) + " |" for row in table.itertuples(index=False)]
+def _table(table: pd.DataFrame) -> str:
+    rows = (map(_shown, row) for row in table.itertuples(index=False))
+    return markdown.table(table.columns, rows, right=table.columns[1:])
 
 
 def _shown(value: Any) -> str:
@@ -73,18 +76,18 @@ def _flat(values: Any) -> Iterator[tuple[str, int]]:
 
 
 def _sizes(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    lines = []
+    rows = []
     for preset, table in tables.items():
-        splits = {f"images, {name}": len(rows) for name, rows in table.groupby("split", sort=False)}
-        lines.append({"preset": preset, "people": table["subject"].nunique(), "images": len(table)} | splits)
-    sizes = pd.DataFrame(lines)
-    return sizes.drop(columns="images, all") if "images, all" in sizes else sizes
+        splits = {f"images, {name}": count for name, count in table["split"].value_counts(sort=False).items()}
+        splits.pop("images, all", None)
+        rows.append({"preset": preset, "people": table["subject"].nunique(), "images": len(table)} | splits)
+    return pd.DataFrame(rows)
 
 
 def _classes(table: pd.DataFrame) -> pd.DataFrame:
-    return pd.crosstab(table["expression"], table["split"]).reindex(
-        index=table["expression"].drop_duplicates(), columns=table["split"].drop_duplicates()
-    )
+    counts = pd.crosstab(table["expression"], table["split"])
+    ordered = counts.loc[table["expression"].unique(), table["split"].unique()]
+    return ordered.rename_axis("class").reset_index()
 
 
 def _protocols(name: str, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -97,12 +100,12 @@ def _protocols(name: str, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield {"protocol": f"`{protocol}`"} | {part: len(rows) for part, rows in parts.items()}
 
 
-def _parameters(presets: Any, names: Sequence[str]) -> pd.DataFrame:
-    """One line a parameter: its value at each preset, once where all agree, and its meaning."""
-    lines = {}
+def _parameters(presets: Mapping[str, Twin], names: Sequence[str]) -> pd.DataFrame:
+    """One row per parameter: its value at each preset, once where all agree, and its meaning."""
+    rows = []
     for name in names:
         values = [_shown(getattr(presets[preset], name)) for preset in PRESETS]
-        shown = dict.fromkeys(PRESETS, "") | {PRESETS[0]: values[0]} if len(set(values)) == 1 else None
-        lines[name] = shown or dict(zip(PRESETS, values, strict=True))
-        lines[name]["what it is"] = Twin.model_fields[name].description or ""
-    return pd.DataFrame(lines).T
+        values = [values[0], "", ""] if len(set(values)) == 1 else values
+        told = dict(zip(PRESETS, values, strict=True))
+        rows.append({"parameter": name, **told, "what it is": Twin.model_fields[name].description or ""})
+    return pd.DataFrame(rows)

@@ -1,28 +1,28 @@
 """How was this made? One drop-down below every figure and table, which nobody has to write.
 
-:func:`watch` is called once a notebook, by ``notebook.check_parameters``. From then
-on a cell that shows a figure or a table is followed by a drop-down: parameters,
-commit, data, the records that the cell names, the command that executes the page
-again, and the numbers as CSV. A record that other code has made is marked above it.
+:func:`watch` is called once per notebook, by ``notebook.check_parameters``. From then on a cell that shows a figure or
+a table is followed by a drop-down: parameters, commit, data, the records that the cell names, the command that executes
+the page again, and the numbers as CSV. A record that other code has made is marked above it.
 """
 
 from __future__ import annotations
 
 import ast
 import base64
-import hashlib
 import html
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from IPython import get_ipython
 from IPython.display import HTML, display
 from matplotlib.artist import Artist
 
-from fercore import paths, provenance, records
+from fercore import provenance, records
 from fercore.data.prepared import Prepared
+from fercore.paths import ROOT
 from fercore.records import Record
 
 KEY = "fercore"
@@ -50,7 +50,7 @@ class Watch:
             return
         read, assigned = self._values(result.info.raw_cell)
         figures = [value.figure for value in assigned if isinstance(value, Artist)]
-        tables = [value for value in [result.result] if isinstance(value, Table | pd.DataFrame)]
+        tables = [result.result] if isinstance(result.result, Table | pd.DataFrame) else []
         if not figures and not tables:
             return
         shown = (tables or figures)[-1]
@@ -71,7 +71,7 @@ class Watch:
 
     def _lines(self, from_records: bool) -> dict[str, str]:
         page = os.environ.get("FERCORE_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME") or "notebook.ipynb"
-        options = "".join(f" -p {name} {_word(value)}" for name, value in self.parameters.items())
+        options = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in self.parameters.items())
         prepared = {v.hash: v for v in self.shell.user_ns.values() if isinstance(v, Prepared)}
         data = [f"{html.escape(v.card['title'])}, hash <code>{v.hash}</code>" for v in prepared.values()]
         data += [f"<code>{name}</code>, hash <code>{digest}</code>" for name, digest in self.files.items()]
@@ -91,21 +91,19 @@ def watch(shell: Any, parameters: Mapping[str, Any]) -> None:
     shell.events.register("post_run_cell", Watch(shell, parameters).after)
 
 
-def works_on(shell: Any, names: Iterable[str]) -> None:
-    """Tell the watch of files or folders, by their paths in the checkout, that the page works on besides data sets."""
-    for current in _watches(shell):
-        current.files |= {name: files_hash(paths.ROOT / name) for name in names}
+def works_on(*names: str) -> None:
+    """Name files or folders of the checkout that the page works on besides data sets; folders by their CSV files."""
+    for current in _watches(get_ipython()):
+        for name in names:
+            files = sorted((ROOT / name).glob("*.csv")) or [ROOT / name]
+            current.files[name] = provenance.files_hash(files)
 
 
 def _watches(shell: Any) -> list[Watch]:
+    if shell is None:  # outside a notebook
+        return []
     owners = [getattr(callback, "__self__", None) for callback in shell.events.callbacks["post_run_cell"]]
     return [owner for owner in owners if isinstance(owner, Watch)]
-
-
-def files_hash(path: Path) -> str:
-    """One hash over a file, or over the names and contents of a folder's CSV files: 16 hexadecimal digits."""
-    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-    return hashlib.sha256("".join(f"{f.name} {provenance.file_hash(f)}\n" for f in files).encode()).hexdigest()[:16]
 
 
 def records_in(value: Any) -> Iterator[Record]:
@@ -117,14 +115,24 @@ def records_in(value: Any) -> Iterator[Record]:
             yield from records_in(inner)
 
 
-# ---- the drop-down -------------------------------------------------------------------------------------------------
-
-
-def details(lines: Mapping[str, str], numbers: pd.DataFrame | None = None, more: str = "") -> str:
+def details(lines: Mapping[str, str], numbers: pd.DataFrame | None, more: str = "") -> str:
     """The drop-down as one line of HTML: names and what stands beside them (HTML), the numbers as CSV, ``more``."""
     rows = dict(lines) | ({} if numbers is None else {"numbers": csv_link(numbers)})
-    listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows.items())
-    return f'<details class="made"><summary>How was this made?</summary><dl>{listed}</dl>{more}</details>'
+    return f'<details class="made"><summary>How was this made?</summary>{_listed(rows)}{more}</details>'
+
+
+def _listed(rows: Mapping[str, str]) -> str:
+    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{text}</dd>' for name, text in rows.items())}</dl>"
+
+
+def of_page(source: str, numbers: pd.DataFrame) -> str:
+    """The drop-down of a generated page: what it was made from, the commit, the command, its tables as CSV."""
+    lines = {
+        "command": "<code>fercore book stage</code>, a step of <code>make book</code>",
+        "made from": f"<code>{source}</code>",
+        "commit": commit_text(provenance.commit()),
+    }
+    return details(lines, numbers)
 
 
 def record_html(record: Record) -> str:
@@ -139,8 +147,7 @@ def record_html(record: Record) -> str:
         "versions": pairs(r.versions),
         "parameters": pairs(r.recipe),
     }
-    rows = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines.items())
-    return f"<p><b>Record {html.escape(r.name)}</b></p><dl>{rows}</dl>"
+    return f"<p><b>Record {html.escape(r.name)}</b></p>{_listed(lines)}"
 
 
 def pairs(values: Mapping[str, Any]) -> str:
@@ -161,14 +168,6 @@ def csv_link(table: pd.DataFrame, name: str = "numbers.csv", text: str = "These 
     return f'<a download="{html.escape(name)}" href="data:text/csv;base64,{data}">{html.escape(text)}</a>'
 
 
-def _word(value: Any) -> str:
-    text = str(value)
-    return f'"{text}"' if not text or set(text) & set(" []{}'") else text
-
-
-# ---- stale records -------------------------------------------------------------------------------------------------
-
-
 def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
     """A warning that names the records which other code has made than what stands here now; "" if there are none.
 
@@ -178,26 +177,23 @@ def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
     if not names:
         return ""
     listed = ", ".join(f"<code>{html.escape(name)}</code>" for name in names)
-    return f'<p class="stale"><b>Stale:</b> other code has made {listed} than what stands here now.</p>'
-
-
-# ---- in the book ---------------------------------------------------------------------------------------------------
+    what = f"{len(names)} of {len(origins)} records behind this" if len(origins) > 1 else "the record behind this"
+    told = f"<b>Stale:</b> {what} {'is' if len(names) == 1 else 'are'} of older code than stands here now."
+    return f'<details class="stale"><summary>{told}</summary>{listed}</details>'
 
 
 def settle(cells: Iterable[Any]) -> Iterator[Any]:
     """The cells of an executed notebook for the book: each drop-down in a cell of its own below, named by its cell.
 
-    Within the cell of a figure it would be drawn as a second figure. What is
-    stale is judged anew, because code may have been edited since the execution.
+    Within the cell of a figure it would be drawn as a second figure. What is stale is judged anew, because code may
+    have been edited since the execution.
     """
     import nbformat
 
     for cell in cells:
         yield cell
-        own = [output for output in cell.get("outputs", []) if KEY in output.get("metadata", {})]
-        for output in own:
+        for output in [output for output in cell.get("outputs", []) if KEY in output.get("metadata", {})]:
             cell.outputs.remove(output)
             if (origins := output.metadata[KEY].get("records")) is not None:
                 text = output.data["text/html"].replace("<details ", f'<details id="{cell.id}" ', 1)
-                below = nbformat.v4.new_markdown_cell(stale_mark(origins) + text, id=f"{cell.id}-made")
-                yield below
+                yield nbformat.v4.new_markdown_cell(stale_mark(origins) + text, id=f"{cell.id}-made")

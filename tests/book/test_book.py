@@ -16,7 +16,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 from fercore import provenance, records
-from fercore.book import contents, notebooks, stage
+from fercore.book.site import contents, notebooks, stage
 from fercore.data.twin_designs import DESIGNS
 from fercore.errors import FercoreError
 from fercore.paths import ROOT, records_root, reference_records
@@ -153,7 +153,7 @@ def test_no_stale_record_is_shown_unmarked(
     for name in notebooks():
         for cell in staged(name, tmp_path / "src"):
             shown = set(re.findall(r"Record (\w[\w-]+-f\d+-s\d+-[0-9a-f]{10})", cell.source))
-            mark = cell.source.partition("<details")[0]
+            mark = cell.source.partition("How was this made")[0]
             for record in shown:
                 assert (record in mark and "Stale" in mark) == records.stale(known[record]), f"{name}, {cell.id}"
             seen |= shown

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pandas as pd
 import pytest
 
-from fercore import records
-from fercore.book import costs, notebooks
+from fercore.book import costs
+from fercore.book.site import notebooks
 from fercore.errors import ParameterError
 from fercore.recipe import PRESETS
 
@@ -61,35 +60,17 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         costs.seconds_of(text)
 
 
-def plan(budget: float, **options: Any) -> tuple[list[str], str]:
-    """The lines of what fits, and everything after them."""
-    lines = list(costs.plan(budget, PAGES, **options))
-    total = next(k for k, line in enumerate(lines) if "together" in line)
-    return lines[1:total], "\n".join(lines[total:])
-
-
-def test_a_plan_holds_what_fits_and_says_the_rest(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    long = [run for run in records.find(preset="quick") if run.seconds > 240]
-    monkeypatch.setattr(records, "find", lambda *args, **recipe: long)
+def test_a_plan_names_what_fits_and_what_nobody_measured(file: Path, tmp_path: Path) -> None:
     executed(tmp_path / "smoke", "notebooks/a", "smoke", 120.0, 900)
     executed(tmp_path / "smoke", "notebooks/b", "smoke", 60.0, 700)
     costs.write(tmp_path / "smoke", PAGES)
-    fits, rest = plan(180.0)
-    assert [line.split()[:2] for line in fits] == [["1.0", "700"], ["2.0", "900"]]
-    assert "fercore run notebooks/b.ipynb out.ipynb -p preset smoke" in fits[0]
-    assert rest.split()[:2] == ["3.0", "900"] and "of 3.0 minutes" in rest
-    assert "Never measured at quick: notebooks/a, notebooks/b" in rest and "measured at smoke" not in rest
-    assert all(run.command in rest for run in records.find()), "trainings take longer"
-    assert len(plan(179.0)[0]) == 1 and plan(59.0)[0] == []
-    assert plan(1e9, preset="paper")[0] == [] and "notebooks/a" in plan(1e9, preset="paper")[1]
-    assert len(plan(1e9)[0]) == 2 + len(records.find())
-
-
-def test_what_a_gpu_did_says_so() -> None:
-    gpu = {run.command: run.machine["gpu"] for run in records.find() if run.machine.get("gpu", "none") != "none"}
-    remarks = {cost.what: cost.remark for cost in costs.measured([])}
-    assert gpu and all(f"on {name}" in remarks[command] for command, name in gpu.items())
-    assert not any("on NVIDIA" in remark for command, remark in remarks.items() if command not in gpu)
+    _, first, second, *rest = costs.lines(PAGES, budget=179.0)
+    assert first.split()[:2] == ["1.0", "700"] and second.split()[:2] == ["2.0", "900"]
+    assert "fercore run notebooks/b.ipynb out.ipynb -p preset smoke" in first
+    assert "beyond" in second and "beyond" not in first
+    assert rest == [f"Never measured at {preset}: notebooks/a, notebooks/b" for preset in ("quick", "paper")]
+    assert not any("beyond" in line for line in costs.lines(PAGES, budget=180.0))
+    assert list(costs.lines(PAGES, "paper"))[1:] == ["Never measured at paper: notebooks/a, notebooks/b"]
 
 
 def test_the_committed_costs_are_of_this_book() -> None:

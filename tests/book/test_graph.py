@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import HTML, fercore
 
-from fercore.book import notebooks
+from fercore.book.site import notebooks
 from fercore.paths import ROOT
 
 pytestmark = pytest.mark.slow

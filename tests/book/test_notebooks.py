@@ -15,11 +15,11 @@ import nbformat
 import pytest
 from conftest import fercore
 
-from fercore import book as book_module
+from fercore.book import site
 from fercore.book.execute import failed_cell, parameters_of
 from fercore.paths import ROOT
 
-NAMES = book_module.notebooks()
+NAMES = site.notebooks()
 CELL_LINES, MEDIAN_LINES = 20, 8
 
 

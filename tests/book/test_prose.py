@@ -17,7 +17,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from fercore import notebook
+from fercore import intervals, notebook
 from fercore.paths import ROOT
 from fercore.studies import speed
 
@@ -111,8 +111,8 @@ def test_numbers_of_the_readme_are_those_of_the_records() -> None:
     told = []
     for start, (paper, preset) in rows.items():
         (row,) = (line for line in lines if line.startswith(start))
-        of = notebook.runs_by_method(notebook.reference(paper=paper, dataset="ferplus", preset=preset))
-        found = [notebook._accuracy(of[name], "test") for name in NAMES[paper]]
+        of = notebook.runs_by_method(notebook.reference(paper=paper, dataset="ferplus", preset=preset, setting="ours"))
+        found = [intervals.estimate(of[name]) for name in NAMES[paper]]
         values = " and ".join(f"{100 * own.value:.1f} %" for own in found)
         bounds = " and ".join(f"{100 * own.low:.1f}–{100 * own.high:.1f}" for own in found)
         assert values in row and bounds in row, f"{values}; {bounds}"
