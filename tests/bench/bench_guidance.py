@@ -49,9 +49,9 @@ def extraction(images: int = 256) -> float:
     """Seconds an image of the published trunk, no gradient, on every core."""
     import torch
 
-    from fercore.backbones.resnet import resnet18
+    from fercore.backbones.resnet import ResNet18
 
-    trunk, batch = resnet18().eval(), torch.randn(BATCH, 3, 224, 224).to(memory_format=torch.channels_last)
+    trunk, batch = ResNet18().eval(), torch.randn(BATCH, 3, 224, 224).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         trunk(batch)
         started = time.perf_counter()

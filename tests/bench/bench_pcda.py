@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from fercore import evaluate
+from fercore.backbones.cost import cost
 from fercore.papers.pcda import PCDA, Part
 from fercore.studies import speed
 
@@ -67,7 +67,7 @@ def main(
     }
     if published:
         whole["POSTER", "whole"] = (poster(published), 224)
-        print(f"POSTER: {evaluate.cost(*whole['POSTER', 'whole'])}")
+        print(f"POSTER: {cost(*whole['POSTER', 'whole'])}")
     common = {"forms": forms, "batches": batches, "device": device, "repeats": repeats, "peaks": peaks}
     tables = [
         speed.measure(

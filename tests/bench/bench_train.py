@@ -1,7 +1,7 @@
 """Training images a second on one core, here and in a bare PyTorch loop: `python tests/bench/bench_train.py`.
 
 Both sides have the same network, loss, batch size, optimiser and running mean of weights, read the same memory map in
-random order, and call the same `normalise` and `augment`. `fercore.training.train.fit` does on top what a user gets:
+random order, and call the same `normalise` and `augment`. `fercore.training.loop.fit` does on top what a user gets:
 accelerate, a rate that changes every step, named sums of the loss, a finite-loss check, 16 images of validation and a
 checkpoint. The data are random pixels in FERPlus's form; the sizes are those of LAN's preset quick. Seconds are of
 process CPU time, so that other work on the machine does not count. Turn by turn, best of three.
@@ -23,7 +23,7 @@ from fercore.data.augment import augment, normalise
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.prepared import Prepared, Writer, open_prepared
 from fercore.papers import lan
-from fercore.training.train import fit
+from fercore.training.loop import fit
 
 VALIDATION = 16
 
@@ -44,7 +44,7 @@ def random_data(path: Path, images: int) -> Prepared:
 
 
 def ours(recipe: lan.LANRecipe, data: Prepared, images: int, folder: Path) -> float:
-    """Images a second in the second epoch of :func:`fercore.training.train.fit`; the first one warms up."""
+    """Images a second in the second epoch of :func:`fercore.training.loop.fit`; the first one warms up."""
     torch.manual_seed(0)
     network = lan.model(recipe, len(EXPRESSIONS))
     rows = {"train": np.arange(images), "validation": np.arange(images, images + VALIDATION)}
@@ -73,7 +73,7 @@ def bare(recipe: lan.LANRecipe, data: Prepared, images: int) -> float:
         network.train()
         for rows in torch.randperm(images).split(recipe.batch_size):
             x = normalise(torch.from_numpy(data.images[rows.numpy()]), recipe.image_size)
-            x = augment(x.contiguous(memory_format=torch.channels_last), recipe)
+            x = augment(x.contiguous(memory_format=torch.channels_last), recipe).images
             loss = sum(criterion(network(x), {name: values[rows] for name, values in truth.items()}).values())
             optimiser.zero_grad()
             loss.backward()
@@ -87,7 +87,7 @@ def main(images: int = 512, turns: int = 3) -> None:
     os.environ["FERCORE_PROGRESS"] = "0"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    print(f"{'method':>10} {'bare loop, images/s':>20} {'fercore.training.train, images/s':>24} {'ratio':>6}")
+    print(f"{'method':>10} {'bare loop, images/s':>20} {'fercore.training.loop, images/s':>24} {'ratio':>6}")
     with tempfile.TemporaryDirectory() as folder:
         data = random_data(Path(folder) / "random", images)
         for method in ("resnet18", "lan"):
