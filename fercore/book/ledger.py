@@ -70,11 +70,11 @@ def page(every: Sequence[Claim]) -> str:
 def summary(every: Sequence[Claim]) -> str:
     """Markdown: for each paper whether its gain over its own baseline appears, where, and what would settle it."""
     numbers, rows = ("published", "ours, real images", "ours, rendered twin"), list(_gains(every))
-    shown = sum(row[5] == "**reproduced**" for row in rows)
+    shown = sum(row[1] == "**reproduced**" for row in rows)
     measured = sum(row[3] != "–" for row in rows)
     told = f"**Of {len(rows)} gains {shown or 'none'} is reproduced so far; {measured or 'none'} could be measured on"
     told += " photographs**, at the size of the preset that is named and without weights that know faces."
-    columns = ("paper", "gain of", *numbers, "verdict", "what would tell more")
+    columns = ("paper", "verdict", *numbers, "gain of", "what would tell more")
     return f"{told}\n\n{markdown.table(columns, rows, right=numbers)}"
 
 
@@ -86,7 +86,7 @@ def _gains(every: Sequence[Claim]) -> Iterator[tuple[str, ...]]:
             shown = min(gains, key=lambda claim: (claim.headline.real is None, claim.headline.twin is None))
             head = shown.headline
             ours = (_number(head.real), _number(head.twin))
-            yield f"**{name}**", head.row, f"{head.printed} points", *ours, f"**{shown.verdict}**", _settles(shown)
+            yield f"**{name}**", f"**{shown.verdict}**", f"{head.printed} points", *ours, head.row, _settles(shown)
 
 
 def _number(measured: claims.Measured | None) -> str:

@@ -118,8 +118,8 @@ def test_every_figure_and_table_says_how_it_was_made(name: str, book: Path) -> N
     showing = [k for k, cell in enumerate(cells) if pictures_and_tables(cell)]
     assert showing and all(pictures_and_tables(cells[k]) == 1 for k in showing)
     for k in showing:
-        below = BeautifulSoup(cells[k + 1].source, "html.parser").find("details")
-        assert below and below["id"] == cells[k].id, f"{cells[k].id} does not say how it was made"
+        below = BeautifulSoup(cells[k + 1].source, "html.parser").find("details", id=cells[k].id)
+        assert below, f"{cells[k].id} does not say how it was made"
         told = {term.text: term.find_next("dd") for term in below.find("dl").find_all("dt")}
         assert {"command", "parameters", "commit", "data", "numbers"} <= set(told), cells[k].id
         assert told["command"].text.startswith(f"papermill {name}.ipynb out.ipynb -p preset smoke")
