@@ -124,7 +124,7 @@ def read(what: str, source: str, target: str) -> int:
     name, *treatment = what.split("-")
     if name in modules:
         choices = {"treatment": treatment[0]} if treatment else {}
-        modules[name].SET.prepare(Path(target), Path(source), progress=False, **choices)
+        modules[name].SET.prepare(Path(target), Path(source), **choices)
     else:
         ferplus.prepare(Path(target), Path(source), progress=False)
     from fercore.data.prepared import open_prepared
