@@ -86,9 +86,9 @@ def toc() -> dict[str, Any]:
     """``book/_toc.yml`` with a part for each paper that has notebooks, where it says ``papers``."""
     table = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     parts: list[dict[str, Any]] = []
-    for part in table["parts"]:
+    for part in table.get("parts", []):
         parts += _of_papers() if part["caption"] == "papers" else [part]
-    return table | {"parts": parts}
+    return table | ({"parts": parts} if parts else {})
 
 
 def _of_papers() -> list[dict[str, Any]]:
@@ -106,7 +106,7 @@ def _of_papers() -> list[dict[str, Any]]:
 def contents() -> list[str]:
     """Pages of the book in the order of :func:`toc`, as paths without suffix."""
     table = toc()
-    chapters = [chapter for part in table["parts"] for chapter in part["chapters"]]
+    chapters = [chapter for part in table.get("parts", [table]) for chapter in part.get("chapters", [])]
     return [table["root"], *(page["file"] for chapter in chapters for page in [chapter, *chapter.get("sections", [])])]
 
 
