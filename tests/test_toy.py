@@ -108,7 +108,7 @@ def run(checkout: Path, *words: Any, **environment: str) -> str:
 
 def make_records(checkout: Path) -> None:
     """``make records PRESET=smoke ONLY=toy`` in the copy."""
-    words = ["-m", "snakemake", "records", "--cores", "1", "--nolock", "--quiet", "rules", "--scheduler", "greedy"]
+    words = ["-m", "snakemake", "records", "--cores", "2", "--nolock", "--quiet", "rules", "--scheduler", "greedy"]
     words += ["--config", "records=1", "preset=smoke", "only=toy"]
     environment = os.environ | {"PYTHONPATH": str(checkout), "FERCORE_PREPARED": str(prepared_root())}
     done = subprocess.run([sys.executable, *words], cwd=checkout, env=environment, capture_output=True, text=True)
