@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,17 @@ def book(pytestconfig: pytest.Config) -> Path:
     if status:
         pytest.fail("make book failed; its message stands above", pytrace=False)
     return HTML
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Runs that are compared bit by bit, also with those of another process, use as many threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

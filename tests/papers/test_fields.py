@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from accelerate.utils import set_seed
 from tiny import CLASSES, manifest, write_prepared
 
@@ -40,6 +38,8 @@ OF_STAGE = {
 """Fields of the stage that comes before."""
 OF_GRID = ("stem", "last_stride", "small_epochs")
 STEPS = {"schedule": "step", "decay_epochs": 1}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 COMMON: dict[str, Change | With] = {
     "protocol": "phanet-kdef", "fold": 1, "seed": 1, "images": 12, "share": 0.5, "leave_out": "happiness",
     "oversample": True, "pretraining": "rafdb-twin", "start": "identity",
@@ -66,14 +66,6 @@ CASES: dict[str, dict[str, Change | With]] = {
 }  # fmt: skip
 SMALL = {"images": 0, "batch_size": 16, "epochs": 2, "cluster_sample": 8, "warmup": 0.2, "image_size": 32}
 KINDS: dict[str, type[Recipe]] = {"lan": LANRecipe, "pcda": PCDARecipe}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

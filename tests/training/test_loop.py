@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,7 @@ from fercore.papers import lan
 from fercore.training import loop
 from fercore.training.batches import Batches, predict
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Runs that are compared bit by bit, also with those of another process, use as many threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +161,14 @@ def test_the_mean_of_the_weights_is_judged_and_kept(data: Prepared, tmp_path: Pa
         ends += [mean] if step % 4 == 3 else []
     assert judged == pytest.approx(ends, abs=1e-6)
     assert network.vector.tolist() == pytest.approx([ends[-1]] * 2, abs=1e-6)
+
+
+def test_an_epoch_without_a_batch_of_two_images_is_refused(data: Prepared, tmp_path: Path) -> None:
+    def order(rows: np.ndarray, epoch: int) -> list[np.ndarray]:
+        return [rows[:1]]
+
+    with pytest.raises(FercoreError, match=r"no batch has the two that batch norm needs"):
+        fit(small(method="resnet18"), data, tmp_path, order=order)
 
 
 def test_class_names_travel_with_the_weights(tmp_path: Path) -> None:
