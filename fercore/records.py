@@ -92,6 +92,7 @@ class Record(BaseModel):
     checksum: str = ""
 
     _folder: Path | None = None
+    _written: dict[str, Any] | None = None
     _arrays: dict[str, np.ndarray] | None = None
 
     @property
@@ -103,6 +104,11 @@ class Record(BaseModel):
     @property
     def name(self) -> str:
         return name_of(self.recipe, self.key)
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The recipe's fields that there were when the record was written."""
+        return self._written or self.recipe
 
     @property
     def group(self) -> str:
@@ -206,8 +212,8 @@ def read(folder: str | os.PathLike[str]) -> Record:
         raise RecordError(f"{folder}/record.json: {where}: {first['msg']}", do=AGAIN) from error
     if written > 1 and record.checksum != _checksum(content):
         raise RecordError(f"{folder}/record.json was changed after the run: its checksum differs.", do=AGAIN)
+    record._folder, record._written = folder, record.recipe
     record.recipe = _YOUNGER | record.recipe
-    record._folder = folder
     return record
 
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from fercore.ledger.compare import differences, is_result
 from fercore.papers import lan
 from fercore.training import experiments, loop
 from fercore.training.batches import Batches, predict
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {"image_size": 16, "width": 8, "batch_size": 16, "cluster_sample": 32, "epochs": 3, "backbone_epochs": 1}
 STRIPES = catalogue.Entry("Stripes", False, lambda preset: "stripes", lambda target, _: write_prepared(target))
@@ -72,15 +74,6 @@ def assert_equal(first: records.Record, second: records.Record) -> None:
 
 SETTINGS = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
 WORDS = ("train", "lan", "--preset", "smoke", *SETTINGS, "--set", "epochs=2")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Runs that are compared bit by bit use as many threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from fercore import papers, records
 from fercore.data import catalogue
 from fercore.errors import RecordError
@@ -34,10 +36,13 @@ from fercore.paths import ROOT, reference_records
 from fercore.recipe import Recipe
 from fercore.records import Record, Step
 from fercore.training import experiments
+from fercore.training.loop import save_weights
 
 SHORT = {"epochs": 3, "backbone_epochs": 3, "small_epochs": 1, "backbone_small_epochs": 1}
 """What shortens a run, where its recipe has it; our own pre-training, whose records are proven themselves, gives way to
-random weights."""
+a file of its network as it begins, so that weights are read and taken over as ever."""
+OPTIONS = {"paper", "preset", "dataset", "seed"}
+"""Fields that the command line has options for."""
 IMAGES = ((64, 192), (1024, 32))
 """Side of the images up to which so many of each split are taken."""
 SEEDS = 3
@@ -124,22 +129,43 @@ class Runner:
 
 
 def short_commands(record: Record, seed: int, root: Path) -> tuple[list[str], list[str]]:
-    """The words of the shortened command of a record's group, as the code that made it knows them and as they are now.
+    """The words of a record's shortened command, as the code that made it knows them and as they are now.
 
-    The record is written below ``root``.
+    Every field that either knows is said, because what a command leaves out may have been another value then. The
+    records are written below ``root``.
     """
     recipe = experiments.recipe_of(record)
     images = next(number for side, number in IMAGES if recipe.image_size <= side)
     short: dict[str, Any] = {name: value for name, value in SHORT.items() if getattr(recipe, name, 0)}
     ours = papers.pretraining().keys() & set(experiments.starts_of(recipe).values())
-    short |= {name: "" for name, value in recipe if isinstance(value, str) and value in ours} | {"images": images}
-    short |= {"data": {}} if recipe.data else {}
-    short = {name: value for name, value in short.items() if name in record.recipe}
-    settings = [word for name, value in short.items() for word in ("--set", f"{name}={value}")]
-    before = shlex.split(record.group)
-    after = shlex.split(records.group_of(experiments.command(recipe)))
-    more = [*settings, "--seed", str(seed), "--records"]
-    return ["train", *before, *more, str(root / "before")], ["train", *after, *more, str(root / "after")]
+    files = {name: str(_as_it_begins(name, recipe, root)) for name in ours}
+    short |= {name: files[value] for name, value in recipe if isinstance(value, str) and value in ours}
+    short |= {"images": images, "data": {}}
+
+    def words(fields: Mapping[str, Any], folder: str) -> list[str]:
+        fields = fields | {name: value for name, value in short.items() if name in fields}
+        said = [word for name, value in fields.items() if name not in OPTIONS for word in ("--set", _said(name, value))]
+        options = ["--preset", recipe.preset, "--dataset", recipe.dataset, "--seed", str(seed)]
+        return ["train", recipe.paper, *options, *said, "--records", str(root / folder)]
+
+    now = recipe.model_dump()
+    return words({name: record.written[name] for name in now.keys() & record.written}, "before"), words(now, "after")
+
+
+def _said(name: str, value: Any) -> str:
+    return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _as_it_begins(name: str, recipe: Recipe, root: Path) -> Path:
+    """The file of the network that our own pre-training of a recipe begins with, in place of what it comes to."""
+    module = papers.module(papers.pretraining()[name])
+    own = module.pretraining_of(recipe)
+    file = root / f"{name}-{own.key()}.safetensors"
+    if not file.exists():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            save_weights(module.model(own, 2), file, classes=(name,))
+    return file
 
 
 def best_is_last(record: Record) -> bool:
@@ -162,7 +188,8 @@ def prove(stale: Sequence[Record], since: str = "") -> Iterator[Proof]:
     is not to be had; other code there is an error. Groups of a commit share two processes, one per tree, and what these
     have trained for another group.
     """
-    groups = {record.group: record for record in stale}
+    # Of records that differ in it, one that takes a share of the images has more to go through.
+    groups = {record.group: record for record in sorted(stale, key=lambda record: -record.recipe["share"])}
     by_commit: dict[str, list[Record]] = {}
     for record in groups.values():
         by_commit.setdefault(since or record.commit["id"] or "HEAD", []).append(record)

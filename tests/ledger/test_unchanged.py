@@ -103,9 +103,6 @@ def test_a_commit_is_looked_at_beside_the_work_and_left(repository: str) -> None
         pass
 
 
-SMOKE = "fercore train lan --preset smoke --dataset kdef-twin --seed 3"
-
-
 @pytest.fixture(scope="module")
 def pictures() -> dict[str, Path]:
     return {"kdef-twin": catalogue.prepare("kdef-twin").path}
@@ -114,7 +111,7 @@ def pictures() -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, pictures: dict[str, Path]) -> records.Record:
     """The shortened run of a smoke command with the code that is here."""
-    record = record_of().model_copy(update={"command": SMOKE})
+    record = record_of(image_size=32, width=8, epochs=1, seed=3)
     with unchanged.Runner(ROOT, pictures) as runner:
         run = runner.run(unchanged.short_commands(record, 1, tmp_path_factory.mktemp("records"))[1])
     run.metrics["test"]["accuracy_low"] = 0.1  # as older code wrote it
@@ -140,7 +137,8 @@ def test_a_shortened_command_is_one_that_can_be_run(record: records.Record, tmp_
 
 
 def test_a_command_that_fails_says_why(tmp_path: Path, pictures: dict[str, Path]) -> None:
-    record = record_of().model_copy(update={"command": SMOKE + " --set method=resnet18x"})
+    record = record_of()
+    record._written = record.recipe | {"method": "resnet18x"}
     with unchanged.Runner(ROOT, pictures) as runner, pytest.raises(RecordError, match=r"failed in .*resnet18x"):
         runner.run(unchanged.short_commands(record, 0, tmp_path)[0])
 
