@@ -18,7 +18,7 @@ import typer
 
 from fercore import papers
 from fercore.errors import FercoreError, ParameterError
-from fercore.recipe import PRESETS, unknown
+from fercore.recipe import PRESETS, unknown, value_of
 
 app = typer.Typer(
     name="fercore",
@@ -204,8 +204,6 @@ def predict(
 
 def _field(text: str) -> tuple[str, Any]:
     """``FIELD=VALUE`` of ``--set``; a value that is no YAML stays text, and the recipe says what it should be."""
-    from fercore.book.parameters import value_of
-
     name, equals, value = text.partition("=")
     if name in ("preset", "dataset", "seed"):
         raise ParameterError(f"--set {text}: {name} has an option of its own.", do=f"write --{name} {value}")

@@ -7,11 +7,13 @@ same run.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
 from typing import Annotated, Any, Literal, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fercore.errors import ParameterError
@@ -36,9 +38,9 @@ class Recipe(BaseModel):
     dataset: str
     protocol: str
     fold: Count = 0
-    seed: Count = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     setting: Literal["published", "ours"] = Field(
-        default="ours", description="whether every parameter that the paper prints has its printed value"
+        default="ours", description="the values that a run begins with: those that the paper prints, or ours"
     )
 
     images: Count = Field(default=0, description="at most so many images a split, drawn by the seed; 0 for all")
@@ -55,7 +57,9 @@ class Recipe(BaseModel):
     data: dict[str, Any] = Field(default={}, description="what is changed about the data set: a twin's parameters")
 
     # Network.
-    image_size: Positive = Field(default=224, description="side of the square input in pixels")
+    image_size: Annotated[int, Field(gt=0, le=1024)] = Field(
+        default=224, description="side of the square input, pixels"
+    )
     width: Positive = Field(default=64, description="channels of the first stage; 64 is the published ResNet-18")
     stem: Literal["imagenet", "small"] = "imagenet"
     last_stride: Literal[1, 2] = 2
@@ -94,17 +98,24 @@ class Recipe(BaseModel):
         """Hash of all fields; 10 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:10]
 
+    def check(self) -> None:
+        """Refuse fields that each are right and make no sense together."""
+        if self.also_on == self.dataset:
+            raise ParameterError(f"also_on = '{self.also_on}' is the data set itself.", do="name another, or none")
+
     def but(self, **changes: Any) -> Any:
-        """A copy with some fields changed, validated as a whole."""
+        """A copy with these fields changed and no other, validated as a whole."""
         return build(type(self), {**self.model_dump(), **changes})
 
 
 def build(kind: type[Recipe], values: dict[str, Any]) -> Recipe:
     """Validate ``values`` as a recipe of ``kind``; one clear error names every field that is wrong."""
     try:
-        return kind.model_validate(values)
+        made = kind.model_validate(values)
     except ValidationError as error:
         raise ParameterError("; ".join(_sentence(kind, item) for item in error.errors())) from None
+    made.check()
+    return made
 
 
 def _sentence(kind: type[Recipe], item: Any) -> str:
@@ -120,6 +131,14 @@ def unknown(what: str, name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" (did you mean '{close[0]}'?)" if close else ""
     return f"there is no {what} '{name}'{hint}; there are: {', '.join(known)}"
+
+
+def value_of(text: str) -> Any:
+    """The value that a text of the command line stands for, in JSON or YAML; what is neither stays text."""
+    for read in (json.loads, yaml.safe_load):  # YAML alone takes 1e-05 for text
+        with contextlib.suppress(yaml.YAMLError, ValueError):
+            return read(text) if text else ""
+    return text
 
 
 def check_preset(preset: str) -> None:

@@ -25,9 +25,10 @@ from typing import Any
 import nbformat
 
 from fercore import provenance
-from fercore.book.parameters import Parameter, check, declared, value_of
+from fercore.book.parameters import Parameter, check, declared
 from fercore.errors import FercoreError
 from fercore.paths import relative
+from fercore.recipe import value_of
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 HEARTBEAT = 60.0

@@ -11,7 +11,6 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, ForwardRef, NamedTuple
 
-import yaml
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from fercore.errors import ParameterError
@@ -69,11 +68,3 @@ def fits(value: Any, annotation: str) -> bool:
     except PydanticUserError:
         return True
     return True
-
-
-def value_of(text: str) -> Any:
-    """The value that a text of the command line stands for in YAML; what is no YAML stays text."""
-    try:
-        return yaml.safe_load(text) if text else ""
-    except (yaml.YAMLError, ValueError):
-        return text

@@ -89,6 +89,15 @@ class StagedRecipe(Recipe):
     backbone_small_epochs: Count = 0
     backbone_final_rate: Fraction = 0.0
 
+    def check(self) -> None:
+        super().check()
+        if self.pretraining and not self.backbone_epochs:
+            what = f"pretraining = '{self.pretraining}' is for a first stage, which this run does not have."
+            raise ParameterError(what, do="set backbone_epochs, too, or leave pretraining out")
+        if self.setting == "published" and self.start and self.backbone_epochs:
+            what = f"The published setting trains no first stage over the weights of start = '{self.start}'."
+            raise ParameterError(what, do="set backbone_epochs=0, or setting=ours")
+
 
 class BaselineRecipe(StagedRecipe):
     """A baseline's run. Its second stage goes on as the first one, at a lower rate."""
@@ -148,8 +157,7 @@ _OURS = {
 def settings(preset: str, dataset: str, changes: Mapping[str, object]) -> dict[str, Any]:
     """What all staged recipes share at a preset on a data set; names of data sets are checked, ``changes`` too.
 
-    ``paper`` has the published setting unless ``setting`` says ours; the other presets are ours. Where it starts from
-    weights that know faces, no first stage changes them.
+    ``paper`` has the published setting unless ``setting`` says ours; the other presets are ours.
     """
     check_preset(preset)
     for name in filter(None, (dataset, changes.get("pretraining"), changes.get("also_on"))):
@@ -162,14 +170,25 @@ def settings(preset: str, dataset: str, changes: Mapping[str, object]) -> dict[s
     values |= SIZES[preset] | _CHANGES.get((preset, dataset), {})
     if preset == "paper" and setting == "ours":
         values |= _OURS.get(dataset, {})
-    if preset == "paper" and changes.get("start"):
-        values |= {"backbone_epochs": 0}
     return values
+
+
+def with_start(values: Mapping[str, Any], changes: Mapping[str, object]) -> dict[str, Any]:
+    """Values and ``changes`` together; weights to start from are not trained over by a first stage that nobody named.
+
+    What is published says how long the method is trained; elsewhere the first stage's epochs go to the method.
+    """
+    values = dict(values)
+    if changes.get("start") and "backbone_epochs" not in changes:
+        values["epochs"] += values["backbone_epochs"] if values["setting"] == "ours" else 0
+        values["backbone_epochs"] = 0
+    return values | changes
 
 
 def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object) -> BaselineRecipe:
     """The parameters of one baseline run. Any field can be changed by name."""
-    return build(BaselineRecipe, {"paper": "baselines", **settings(preset, dataset, changes), **changes})
+    values = {"paper": "baselines", **settings(preset, dataset, changes)}
+    return build(BaselineRecipe, with_start(values, changes))
 
 
 def first_stage(recipe: StagedRecipe, method: str = "resnet18") -> dict[str, Any]:

@@ -60,6 +60,9 @@ def kmeans(
     k-means++ seeding (Arthur and Vassilvitskii, 2007), Lloyd's algorithm until
     no point moves; of ``starts`` runs each position keeps its best.
     """
+    if points.shape[1] < clusters:
+        what = f"k-means: {clusters} clusters of {points.shape[1]} images."
+        raise ParameterError(what, do="take fewer clusters, or more images (cluster_sample, images)")
     norms = points.square().sum(2)  # (P, n)
     best: tuple[Tensor, Tensor, Tensor] | None = None
     for _ in range(starts):

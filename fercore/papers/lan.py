@@ -30,6 +30,7 @@ from fercore.papers.baselines import (
     first_stage,
     settings,
     trunk,
+    with_start,
 )
 from fercore.papers.clustering import head, kmeans, lloyd_step, squared_distances
 from fercore.recipe import Count, Positive, build, unknown
@@ -292,7 +293,7 @@ def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object)
     """
     values = {"paper": "lan", **settings(preset, dataset, changes)}
     values |= {"cluster_sample": 256} if preset == "smoke" else {}
-    return build(LANRecipe, values | changes)
+    return build(LANRecipe, with_start(values, changes))
 
 
 def stages(recipe: LANRecipe) -> dict[str, LANRecipe]:

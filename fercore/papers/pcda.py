@@ -396,8 +396,7 @@ def recipe(preset: str = "smoke", dataset: str = "ferplus-twin", **changes: obje
     if preset == "paper":
         values |= {"learning_rate": 1e-6} if dataset.startswith("affectnet") else {}
         values |= _OURS if values["setting"] == "ours" else {}
-        values |= {"backbone_epochs": 0} if changes.get("start") else {}
-    return build(PCDARecipe, values | changes)
+    return build(PCDARecipe, baselines.with_start(values, changes))
 
 
 def stages(recipe: PCDARecipe) -> dict[str, PCDARecipe]:

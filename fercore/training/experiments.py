@@ -38,7 +38,7 @@ from fercore.data.parts import parts_of
 from fercore.data.prepared import Prepared
 from fercore.errors import ParameterError, RecordError
 from fercore.paths import records_root
-from fercore.recipe import Recipe
+from fercore.recipe import Recipe, value_of
 from fercore.records import Record
 from fercore.training import testing
 from fercore.training.batches import NOTHING, accuracy, to_predict
@@ -297,13 +297,16 @@ def recipe_of(record: Record) -> Recipe:
 def command(recipe: Recipe) -> str:
     """The command that makes this record again: the preset's own values are left out."""
     module = papers.module(recipe.paper)
-    usual = module.recipe(recipe.preset, recipe.dataset, setting=recipe.setting).model_dump()
-    usual["setting"] = module.recipe(recipe.preset, recipe.dataset).setting
+    plain = module.recipe(recipe.preset, recipe.dataset).model_dump()
+    # Those on which a recipe lets others depend.
+    chosen = {name: value for name in ("method", "setting", "start") if (value := getattr(recipe, name)) != plain[name]}
+    usual = module.recipe(recipe.preset, recipe.dataset, **chosen).model_dump() | {name: plain[name] for name in chosen}
     own = {name: value for name, value in recipe.model_dump().items() if value != usual[name] and name != "seed"}
     words = [f"fercore train {recipe.paper} --preset {recipe.preset} --dataset {recipe.dataset} --seed {recipe.seed}"]
     return " ".join(words + [f"--set {name}={_word(value)}" for name, value in own.items()])
 
 
 def _word(value: Any) -> str:
-    """A value as the command line reads it back; what holds others, and nothing, as JSON, which is YAML, too."""
-    return shlex.quote(json.dumps(value) if isinstance(value, dict) or value == "" else str(value))
+    """A value as the command line reads it back: as JSON what holds others, and text that would be read as no text."""
+    as_json = value_of(value) != value if isinstance(value, str) else isinstance(value, dict)
+    return shlex.quote(json.dumps(value) if as_json else str(value))

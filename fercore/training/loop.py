@@ -137,6 +137,9 @@ def train_epoch(training: Training, epoch: int) -> Row:
         images += len(batch["labels"])
         for name, value in ({f"train_{name}": v for name, v in terms.items()} | {"train_loss": loss} | told).items():
             sums[name] = sums.get(name, 0.0) + torch.as_tensor(value).item() * len(batch["labels"])
+    if not images:
+        what = f"Of {len(t.batches.rows)} training images no batch has the two that batch norm needs."
+        raise FercoreError(what, do="take more images, or an order with larger batches")
     sums, images = _over_processes(sums, images, t.accelerator)
     if not math.isfinite(sums["train_loss"]):
         what = f"The loss of {t.recipe.method} became {sums['train_loss']} in epoch {epoch + 1}."

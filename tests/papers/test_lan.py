@@ -158,6 +158,11 @@ def test_eq3_a_cluster_without_members_keeps_its_centre() -> None:
     assert torch.equal(found[:, 1], centres[:, 1]) and counts[:, 1].eq(0).all() and counts[:, 0].eq(B).all()
 
 
+def test_eq3_more_clusters_than_images_are_refused() -> None:
+    with pytest.raises(ParameterError, match="11 clusters of 10 images"):
+        fitted(maps()[:1].expand(10, -1, -1, -1), clusters=11)
+
+
 def test_eq3_equal_features_are_no_accident() -> None:
     guidance = fitted(torch.ones(10, C, H, W))
     assert guidance.centres.isfinite().all() and guidance.counts.sum(1).eq(10).all()

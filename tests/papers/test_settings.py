@@ -75,6 +75,36 @@ def test_no_stage_changes_weights_that_are_given(paper: str, dataset: str, setti
     assert experiments.starts_of(recipe)["backbone"] == start
 
 
+@pytest.mark.parametrize("preset", ["quick", "smoke"])
+@pytest.mark.parametrize("paper", PUBLISHED)
+def test_nor_does_one_at_a_smaller_preset_unless_it_is_named(paper: str, preset: str) -> None:
+    module, usual = papers.module(paper), papers.module(paper).recipe(preset, "ferplus")
+    recipe = module.recipe(preset, "ferplus", start=START)
+    assert module.stages(recipe) == {} and recipe.epochs == usual.epochs + usual.backbone_epochs
+    assert list(module.stages(module.recipe(preset, "ferplus", start=START, backbone_epochs=2))) == ["backbone"]
+
+
+@pytest.mark.parametrize("paper", PUBLISHED)
+def test_what_makes_no_sense_together_is_refused(paper: str) -> None:
+    module = papers.module(paper)
+    for given in (
+        lambda: module.recipe("paper", "rafdb", start=START, backbone_epochs=20),
+        lambda: module.recipe("paper", "rafdb", backbone_epochs=20).but(start=START),
+    ):
+        with pytest.raises(ParameterError, match=r"published setting trains no first stage over .*faces\.pth"):
+            given()
+    with pytest.raises(ParameterError, match="pretraining = 'ferplus' is for a first stage"):
+        module.recipe("quick", "rafdb", start=START, pretraining="ferplus")
+    with pytest.raises(ParameterError, match="also_on = 'rafdb' is the data set itself"):
+        module.recipe("quick", "rafdb", also_on="rafdb")
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 2**32), ("seed", -1), ("image_size", 100_000)])
+def test_what_no_machine_can_do_is_refused(name: str, value: int) -> None:
+    with pytest.raises(ParameterError, match=f"'{name}' = {value}"):
+        papers.module("lan").recipe("quick", "rafdb", **{name: value})
+
+
 @pytest.mark.parametrize("dataset", OF_SET)
 @pytest.mark.parametrize("paper", ["baselines", "lan"])
 def test_every_field_of_the_stage_where_nothing_is_given(paper: str, dataset: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import CLASSES, manifest, write_prepared
 
-from fercore import cli, papers
+from fercore import cli, papers, records
 from fercore.backbones import weights
 from fercore.data import catalogue, parts, protocols
 from fercore.errors import ParameterError
@@ -205,13 +205,29 @@ COMMANDS: dict[str, Recipe] = {
     "pre-training": arcface.recipe("smoke", margin=0.1, seed=5),
     "a file name with a space": lan.recipe("paper", "rafdb", seed=5, start="my weights.pth"),
     "our own setting": lan.recipe("paper", "ferplus", setting="ours", seed=5),
+    "a first stage beside a start": pcda.recipe("quick", "ferplus", start="identity", backbone_epochs=24, seed=5),
+    "no first stage": lan.recipe("quick", "ferplus", backbone_epochs=0, seed=5),
+    "landmarks that nobody looks at": pcda.recipe("smoke", method="plain", landmark_weights="landmarks", seed=5),
+    "a small number": lan.recipe("smoke", data={"stray": 1e-05}, learning_rate=1e-05, seed=5),
+    "a file that looks like a number": lan.recipe("smoke", start="1e5", seed=5),
+    "a file that looks like nothing": lan.recipe("smoke", start="~", seed=5),
 }
+
+
+def said_by(command: str) -> Recipe:
+    """The recipe that ``fercore train`` makes of a command."""
+    words = shlex.split(command)
+    pairs = list(pairwise(words))
+    given, fields = dict(pairs), dict(cli._field(word) for before, word in pairs if before == "--set")
+    recipe = papers.module(words[2]).recipe
+    return recipe(given["--preset"], given["--dataset"], seed=int(given["--seed"]), **fields)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_command_of_a_run_gives_its_recipe_again(name: str) -> None:
-    changed = COMMANDS[name]
-    pairs = list(pairwise(shlex.split(experiments.command(changed))))
-    given, fields = dict(pairs), dict(cli._field(word) for before, word in pairs if before == "--set")
-    again = papers.module(changed.paper).recipe(given["--preset"], given["--dataset"], seed=5, **fields)
-    assert again == changed
+    assert said_by(experiments.command(COMMANDS[name])) == COMMANDS[name]
+
+
+@pytest.mark.parametrize("record", records.find(), ids=lambda record: record.name)
+def test_the_command_of_a_committed_record_gives_its_recipe_again(record: records.Record) -> None:
+    assert said_by(record.command) == experiments.recipe_of(record)
