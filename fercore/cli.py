@@ -119,8 +119,8 @@ def data_check(path: Annotated[Path, typer.Argument(help="a prepared folder, or 
 @blind_app.command("make")
 def blind_make(
     folder: Annotated[Path, typer.Argument(help="new folder for the page, the sheets and the key")],
-    number: Annotated[int, typer.Option(help="how many faces")] = 200,
-    seed: Annotated[int, typer.Option(help="other people and expressions")] = 0,
+    number: Annotated[int, typer.Option(help="how many faces", min=1)] = 200,
+    seed: Annotated[int, typer.Option(help="other people and expressions", min=0)] = 0,
 ) -> None:
     """Render frontal faces at full strength and a page that shows them one by one and takes a label for each."""
     from fercore.studies import blind
@@ -245,8 +245,9 @@ def records_list(root: Annotated[Path | None, typer.Argument(help="default: the 
     if root and not root.is_dir():
         raise FercoreError(f"There is no folder {root}.", do="name one of records, or none for the committed ones")
     for record in records.find(root):
-        mark = "  stale" if records.stale(record) else ""
-        say(f"{record.name}  {100 * record.metrics['test']['accuracy']:.2f} %  {record.seconds / 60:.1f} min{mark}")
+        mark, changed = "stale  " if records.stale(record) else "", record.group.partition(" --set ")[2]
+        numbers = f"{100 * record.metrics['test']['accuracy']:.2f} %  {record.seconds / 60:.1f} min"
+        say(f"{record.name}  {numbers}  {mark}{changed.replace('--set ', '')}".rstrip())
 
 
 @records_app.command("show")

@@ -16,7 +16,7 @@ import pandas as pd
 
 from fercore import paths
 from fercore.book import made, markdown
-from fercore.errors import ParameterError
+from fercore.errors import FercoreError, ParameterError
 from fercore.recipe import PRESETS
 
 FILE = Path("book/records/costs.csv")
@@ -43,7 +43,11 @@ def write(runs: Path, pages: Sequence[str]) -> pd.DataFrame:
             machine, _, cores = own["machine"].rpartition(", ")
             row = (page, own["parameters"]["preset"], round(run["duration"], 1), own["peak_mib"], int(cores.split()[0]))
             found.append((*row, machine, run["end_time"][:10], own["commit"][:10]))
-    both = pd.concat([table(), pd.DataFrame(found, columns=list(COLUMNS))]) if found else table()
+    if not found:
+        raise FercoreError(
+            f"No executed notebook of the book lies in {runs}.", do="make the book first, or name _runs/PRESET"
+        )
+    both = pd.concat([table(), pd.DataFrame(found, columns=list(COLUMNS))])
     kept = both.drop_duplicates(["notebook", "preset"], keep="last")
     place = {name: k for k, name in enumerate([*pages, *PRESETS])}
     kept = kept[kept["notebook"].isin(pages)].sort_values(["notebook", "preset"], key=lambda c: c.map(place))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from fercore import papers, published, records
@@ -97,9 +99,7 @@ def _add(found: dict[str, Job], recipe: Recipe, *, stage: bool) -> str:
         module = papers.module(recipe.paper)
         stages = module.stages(recipe) if hasattr(module, "stages") else {}
         before = [_add(found, own, stage=True) for own in stages.values()]
-        ours = papers.pretraining()
-        starts = [ours[weights] for weights in experiments.starts_of(recipe).values() if weights in ours]
-        before += [_add(found, papers.module(start).pretraining_of(recipe), stage=False) for start in starts]
+        before += [_add(found, own, stage=False) for own in _pretraining(recipe)]
     open_ = tuple(one for one in before if found[one].state != "current")
     found[name] = Job(name, recipe, stage, open_, state, *_cost(recipe, stage))
     return name
@@ -122,24 +122,40 @@ def record_of(recipe: Recipe, root: Path) -> Record | None:
 
 
 def state_of(recipe: Recipe) -> State:
-    """Whether a wanted record is among the committed ones, and made by code that gives what the code of now gives."""
+    """Whether a wanted record is among the committed ones, and made by code that gives what the code of now gives; so
+    must be our own pre-training that it starts from."""
     record = record_of(recipe, reference_records())
-    return "missing" if record is None else "stale" if records.stale(record) else "current"
+    if record is None:
+        return "missing"
+    begun = (state_of(before) for before in _pretraining(recipe))
+    return "stale" if records.stale(record) or any(state != "current" for state in begun) else "current"
+
+
+def _pretraining(recipe: Recipe) -> list[Recipe]:
+    """The runs of our own pre-training that a run starts from."""
+    ours = papers.pretraining()
+    starts = [ours[weights] for weights in experiments.starts_of(recipe).values() if weights in ours]
+    return [papers.module(start).pretraining_of(recipe) for start in starts]
 
 
 def _cost(recipe: Recipe, stage: bool) -> tuple[float | None, int, str]:
-    """Minutes and MiB of the last run like this one, and its GPU: of the same recipe, else of the same paper at this
-    size and data."""
+    """Minutes and MiB of the last run of the same recipe, and its GPU; else the median of those of the same paper at
+    this size and data, as one of them may have waited for others."""
     record = record_of(recipe, reference_records())
-    if record is None:
-        like = {name: getattr(recipe, name) for name in ("paper", "preset", "dataset")}
-        record = next(iter(records.find(**like)), None)
-    if record is None:
+    like = {name: getattr(recipe, name) for name in ("paper", "preset", "dataset")}
+    found = [record] if record else records.find(**like)
+    if not found:
         return None, SHARE, ""
-    rows = record.history.get("backbone" if stage else "method", [])
-    own = sum(row["seconds"] for row in rows) if recipe.epochs == len(rows) else record.seconds
-    gpu = record.machine.get("gpu", "none")
-    return own / 60, record.peak_memory // 2**20, "" if gpu == "none" else gpu
+    gpus = Counter(one.machine.get("gpu", "none") for one in found)
+    ((gpu, _),) = gpus.most_common(1)
+    costs = []
+    for one in found:
+        rows = one.history.get("backbone" if stage else "method", [])
+        own = sum(row["seconds"] for row in rows) if recipe.epochs == len(rows) else one.seconds
+        if one.machine.get("gpu", "none") == gpu:
+            costs.append((own / 60, one.peak_memory // 2**20))
+    minutes, mib = (median(column) for column in zip(*costs, strict=True))
+    return minutes, int(mib), "" if gpu == "none" else gpu
 
 
 def make(name: str, root: Path | None = None) -> Record:
@@ -176,6 +192,7 @@ def commit_record(record: Record) -> Path:
 def lines(preset: str = "", only: str = "", budget: float = float("inf")) -> Iterator[str]:
     """The jobs as text, in the order in which they are made, and which of them fit into ``budget`` seconds."""
     total, open_ = 0.0, jobs(preset, only)
+    absent = {recipe.dataset for recipe in wanted(preset, only) if not catalogue.at_hand(recipe.dataset)}
     yield f"{'minutes':>8} {'MiB':>6}  state    what"
     fits = True
     for job in open_:
@@ -186,3 +203,5 @@ def lines(preset: str = "", only: str = "", budget: float = float("inf")) -> Ite
         minutes: Any = "?" if job.minutes is None else f"{job.minutes:.1f}"
         yield f"{minutes:>8} {job.mib:6}  {job.state:<8} {job.command}" + (f"  (on {job.gpu})" if job.gpu else "")
     yield f"{total / 60:8.1f}         {len(open_)} trainings, by the measured ones most like them"
+    if absent:
+        yield f"Not among them, because the data are not at hand (FERCORE_DATA): runs on {', '.join(sorted(absent))}"

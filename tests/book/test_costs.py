@@ -10,7 +10,7 @@ import pytest
 
 from fercore.book import costs
 from fercore.book.site import notebooks
-from fercore.errors import ParameterError
+from fercore.errors import FercoreError, ParameterError
 from fercore.recipe import PRESETS
 
 PAGES = ("notebooks/a", "notebooks/b")
@@ -44,6 +44,8 @@ def test_costs_are_written_from_executed_notebooks(file: Path, tmp_path: Path) -
         "notebooks/b,smoke,90.0,500,2,Linux x86_64,2026-11-25,cccccccccc",
         "notebooks/b,quick,600.0,1500,2,Linux x86_64,2026-11-25,cccccccccc",
     ]
+    with pytest.raises(FercoreError, match=r"No executed notebook of the book lies in .*nowhere"):
+        costs.write(tmp_path / "nowhere", PAGES)
     line = costs.page_line("notebooks/b")
     assert "smoke 90 seconds, 500 MiB; quick 10.0 minutes, 1,500 MiB; paper not measured (2 cores, 2026-11-25)" in line
     assert costs.page_line("notebooks/c").count("not measured") == 3

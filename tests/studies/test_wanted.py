@@ -13,7 +13,7 @@ from fercore import papers, records
 from fercore.data import catalogue
 from fercore.errors import ParameterError
 from fercore.ledger.found import kind_of
-from fercore.papers import lan
+from fercore.papers import arcface, lan
 from fercore.recipe import PRESETS, Recipe
 from fercore.records import Record
 from fercore.studies import wanted
@@ -74,7 +74,8 @@ def test_a_choice_of_paper_and_preset() -> None:
 
 
 def test_what_several_start_from_is_one_job_before_them(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [lan.recipe("quick", "kdef-twin", method=method, start="identity") for method in ("resnet18", "lan")]
+    fields = {"start": "identity", "backbone_epochs": 2}
+    runs = [lan.recipe("quick", "kdef-twin", method=method, **fields) for method in ("resnet18", "lan")]
     only(monkeypatch, *runs)
     jobs = wanted.jobs()
     names = [job.id for job in jobs]
@@ -97,10 +98,24 @@ def test_what_is_current_is_no_job_and_asks_for_none(committed: Path, monkeypatc
         assert found == ({(True, "missing"), (False, "stale")} if stale else set())
 
 
+def test_a_record_is_no_younger_than_what_it_starts_from(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = lan.recipe("quick", "kdef-twin", start="identity")
+    only(monkeypatch, run)
+    made(run, committed)
+    monkeypatch.setattr(records, "stale", lambda record: record.code == "old")
+    assert wanted.state_of(run) == "stale", "nobody knows what it started from"
+    before = arcface.pretraining_of(run)
+    made(before, committed, code="old")
+    assert wanted.state_of(run) == "stale" and {job.recipe.paper for job in wanted.jobs()} == {"lan", "arcface"}
+    wanted.commit_record(made(before, committed.parent / "runs", key="new0000000", code="new"))
+    assert wanted.state_of(run) == "current" and not wanted.jobs()
+
+
 def test_what_is_not_at_hand_is_no_job(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, lan.recipe("quick", "rafdb"), lan.recipe("quick", "rafdb-twin"))
     monkeypatch.setattr(catalogue, "at_hand", lambda name: name.endswith("-twin"))
     assert {job.recipe.dataset for job in wanted.jobs()} == {"rafdb-twin"}
+    assert list(wanted.lines())[-1].endswith("not at hand (FERCORE_DATA): runs on rafdb")
 
 
 def test_a_plan_says_what_fits(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +128,16 @@ def test_a_plan_says_what_fits(committed: Path, monkeypatch: pytest.MonkeyPatch)
     assert first.split()[:3] == ["2.0", "700", "stale"] and "--seed 0" in first
     assert "2.5 minutes end here" in limit and "(on A card)" in second and "(on" not in first
     assert "missing" in third and total.split()[:3] == ["8.0", "3", "trainings,"]
+
+
+def test_one_run_that_waited_for_others_says_little_of_the_next(
+    committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [lan.recipe("quick", "kdef-twin", method="resnet18", seed=seed, backbone_epochs=0) for seed in range(4)]
+    only(monkeypatch, *runs)
+    for run, minutes in zip(runs, (80, 4, 5), strict=False):
+        made(run, committed, seconds=60.0 * minutes)
+    assert {job.recipe.seed: job.minutes for job in wanted.jobs()}[3] == 5.0
 
 
 # --- making them --------------------------------------------------------------------------------------------
