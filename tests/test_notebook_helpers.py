@@ -402,6 +402,16 @@ def test_a_drop_down_names_records_and_files_and_marks_what_is_stale(
         assert [record.name in mark and "Stale" in mark for mark in marks] == [True] * stale
 
 
+def test_what_was_computed_from_records_names_them_once(run: Callable[..., None]) -> None:
+    found = "found = records.find(method='lan', dataset='ferplus', preset='paper')"
+    table = "table = notebook.accuracy_table(found)\nrows = table.head(2)"
+    (record,) = records.find(method="lan", dataset="ferplus", preset="paper")
+    shown = [text for text in shown_after(run, found, table, "notebook.show(rows)", "rows") if 'class="made"' in text]
+    assert [f"Record {record.name}" in text for text in shown] == [True, False]
+    assert ["that of 1 record below" in text for text in shown] == [True, False]
+    assert ["that of 1 record above" in text for text in shown] == [False, True]
+
+
 def test_numbers_for_the_text() -> None:
     assert notebook.printed("lan", "T3", "LAN") == "88.45 %"
     assert notebook.printed("lan", "text", "LAN over RAN", "> 30", "Pose-FERPlus") == "4.95 points"

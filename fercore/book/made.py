@@ -38,44 +38,57 @@ class Table(HTML):
 
 
 class Watch:
-    """Follows the cells of one notebook: its parameters, the commit, and files that it says it works on."""
+    """Follows the cells of one notebook: its parameters, the commit, files that it says it works on, and from which
+    records each name was computed."""
 
     def __init__(self, shell: Any, parameters: Mapping[str, Any]) -> None:
         self.shell, self.parameters, self.commit = shell, dict(parameters), commit_text(provenance.commit())
         self.files: dict[str, str] = {}
+        self.computed: dict[str, list[Record]] = {}
+        self.listed: set[str] = set()
 
     def after(self, result: Any) -> None:
         """IPython calls this when a cell has run; shows the drop-down where the cell shows a figure or a table."""
         if not result.success:
             return
         read, assigned = self._values(result.info.raw_cell)
-        figures = [value.figure for value in assigned if isinstance(value, Artist)]
+        found = {record.name: record for value in [*read.values(), *assigned.values()] for record in records_in(value)}
+        earlier = {record.name: record for name in read for record in self.computed.get(name, ())}
+        self.computed |= {name: [*(earlier | found).values()] for name in assigned}
+        figures = [value.figure for value in assigned.values() if isinstance(value, Artist)]
         tables = [result.result] if isinstance(result.result, Table | pd.DataFrame) else []
         if not figures and not tables:
             return
         shown = (tables or figures)[-1]
         numbers = shown if isinstance(shown, pd.DataFrame) else getattr(shown, "numbers", None)
-        found = {record.name: record for value in [*read, *assigned] for record in records_in(value)}
-        origins = {name: {"group": r.group, "code": r.code} for name, r in found.items()}
+        origins = {name: {"group": r.group, "code": r.code} for name, r in (earlier | found).items()}
         if mark := stale_mark(origins):
             display(HTML(mark), metadata={KEY: {}})
-        made = details(self._lines(bool(found)), numbers, "".join(map(record_html, found.values())))
+        told = found | {name: record for name, record in earlier.items() if name not in self.listed}
+        self.listed |= told.keys()
+        above = len(origins) - len(told)
+        made = details(self._lines(len(told), above), numbers, "".join(map(record_html, told.values())))
         display(HTML(made), metadata={KEY: {"records": origins}})
 
-    def _values(self, source: str) -> tuple[list[Any], list[Any]]:
-        """Values of the names that a cell reads, and of those that it assigns."""
+    def _values(self, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The names that a cell reads, with their values, and those that it assigns."""
         names = [n for n in ast.walk(ast.parse(self.shell.transform_cell(source))) if isinstance(n, ast.Name)]
         space = self.shell.user_ns
         kinds = (ast.Load, ast.Store)
-        return tuple([space[n.id] for n in names if isinstance(n.ctx, kind) and n.id in space] for kind in kinds)
+        return tuple({n.id: space[n.id] for n in names if isinstance(n.ctx, kind) and n.id in space} for kind in kinds)
 
-    def _lines(self, from_records: bool) -> dict[str, str]:
+    def _lines(self, below: int, above: int) -> dict[str, str]:
         page = os.environ.get("FERCORE_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME") or "notebook.ipynb"
         options = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in self.parameters.items())
         prepared = {v.hash: v for v in self.shell.user_ns.values() if isinstance(v, Prepared)}
         data = [f"{html.escape(v.card['title'])}, hash <code>{v.hash}</code>" for v in prepared.values()]
         data += [f"<code>{name}</code>, hash <code>{digest}</code>" for name, digest in self.files.items()]
-        none = "that of the records below" if from_records else "none: the code of this commit makes what is shown"
+        where = " and ".join(
+            f"{number} record{'s' * (number > 1)} {place}"
+            for number, place in ((below, "below"), (above, "above"))
+            if number
+        )
+        none = f"that of {where}" if where else "none: the code of this commit makes what is shown"
         return {
             "command": f"<code>{html.escape(f'papermill {page} out.ipynb{options}')}</code>",
             "parameters": pairs(self.parameters),

@@ -56,7 +56,7 @@ def runs(
 
 
 def table(found: Found, paper: str, subset: str = "test") -> pd.DataFrame:
-    """One line a row: accuracy in per cent, and its difference from the published setting of the same seeds and folds.
+    """One line a row: accuracy in per cent, and its difference from the full method of the same seeds and folds.
 
     Columns ablation, row, seeds, folds, accuracy, then of the difference in points: difference, low, high (95 %, see
     :mod:`fercore.intervals`), ``wins``, in how many pairs of runs the row is better, and p after Holm's correction over
@@ -67,7 +67,7 @@ def table(found: Found, paper: str, subset: str = "test") -> pd.DataFrame:
     for ablation, rows in found.items():
         own = next((row for row, changes in published.ablations(paper)[ablation].items() if not changes), "")
         if rows and own not in rows:
-            raise RecordError(f"No record of the published setting ({ablation}: {own}).", do="run it, or commit it")
+            raise RecordError(f"No record of the full method ({ablation}: {own}).", do="run it, or commit it")
         for row, every in rows.items():
             mine, theirs = _paired(every, rows[own])
             if row == own:  # shown over the seeds and folds of the rows that are held against it

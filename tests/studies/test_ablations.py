@@ -1,4 +1,4 @@
-"""Ablations: rows are recipes that differ in one thing, tables pair each run with the published setting."""
+"""Ablations: rows are recipes that differ in one thing, tables pair each run with the full method."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_table_pairs_each_run_with_the_published_setting_of_its_seed_and_fold(
     saved(tmp_path, own(seed=1), [3, 3, 3, 2])
     saved(tmp_path, own(fusion="concat"), [2, 2, 2, 2])
     saved(tmp_path, own(fusion="mean", seed=1), [3, 3, 2, 1])
-    saved(tmp_path, own(fusion="mean", seed=2), [0, 0, 0, 0])  # of a seed that the published setting has not
+    saved(tmp_path, own(fusion="mean", seed=2), [0, 0, 0, 0])  # of a seed that the full method has not
     found = ablations.runs("lan", root=tmp_path)
     assert list(found["fusion"]) == ["addition", "concatenation", "averaging"] and list(found["alpha"]) == ["0.5"]
     table = ablations.table(found, "lan")
@@ -124,7 +124,7 @@ def test_p_is_corrected_for_all_rows_of_all_ablations(tmp_path: Path) -> None:
 
 def test_a_table_needs_the_published_setting(tmp_path: Path) -> None:
     saved(tmp_path, own(fusion="mean"), [0, 0, 1, 0])
-    with pytest.raises(RecordError, match=r"No record of the published setting \(fusion: addition\)"):
+    with pytest.raises(RecordError, match=r"No record of the full method \(fusion: addition\)"):
         ablations.table(ablations.runs("lan", root=tmp_path), "lan")
 
 
