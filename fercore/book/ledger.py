@@ -32,7 +32,8 @@ measured, on the **real** data set or on its rendered **twin**, never mixed. Two
 - **Does the gain appear?** Method and baseline on the same real data, from the same start, with the same seeds, at any
   size. The margin is half of the published gain either way of it.
 - **Is the absolute number reached?** Only where the setting is the paper's: its size, its values, its kind of
-  pre-training. The margin is {claims.ABSOLUTE:g} point either way; sizes that are counted have 2 %.
+  pre-training. The margin is {claims.ABSOLUTE:g} point either way; sizes that are counted have
+  2 %, or half of the last digit that is printed.
 
 A verdict is computed, not written. It needs {claims.SEEDS} seeds, or all folds of a protocol that averages over folds;
 a table of many cells is judged as a whole: it is reproduced where {100 * claims.AGREE:g} % of the cells that agree or
@@ -119,9 +120,11 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
         how.append(f"<details><summary>{len(links)} records</summary>{'<br>'.join(links)}</details>")
     if row["command"]:
         how.append(f"`{row['command']}`")
+    apart = row["apart"].replace("; ", "<br>")
+    agree = row["agree"] + (f"<details><summary>apart</summary>{apart}</details>" if apart else "")
     printed = f"{row['published']}<br>{row['headline']}" if row["published"] else ""
     what = f"**{row['claim']}**<br>{row['title']}"
-    return what, printed, _ours(row, "real"), _ours(row, "twin"), row["agree"], row["verdict"], "<br>".join(how)
+    return what, printed, _ours(row, "real"), _ours(row, "twin"), agree, row["verdict"], "<br>".join(how)
 
 
 def _shown_at(notebook: str, cell: str) -> str:

@@ -203,10 +203,10 @@ def _compare(criterion: Any, runs: Runs) -> Comparison:
         real, twin = (_absolute(criterion, cell["unit"], name, runs) for name in _names(criterion.dataset))
     verdict = ""
     if real and cell["printed"]:
-        margin = (
-            float(criterion.tolerance) / 100 * float(cell["value"]) if criterion.tolerance else _margin(cell["unit"])
-        )
-        verdict = verdict_of(real, float(cell["value"]), margin)
+        value, margin = float(cell["value"]), _margin(cell["unit"])
+        if criterion.tolerance:  # what is printed in few digits may be as far as it was rounded
+            margin = max(float(criterion.tolerance) / 100 * value, published.half_unit(cell["printed"]))
+        verdict = verdict_of(real, value, margin)
     return Comparison(place, criterion.row, criterion.column, cell["printed"], cell["unit"], real, twin, verdict, about)
 
 
@@ -327,7 +327,7 @@ def rows(claims: Sequence[Claim]) -> pd.DataFrame:
     """The ledger, one row a claim: published, ours on real data and on the twin, verdict, where and how.
 
     The numbers are those of the claim's headline; ``agree`` counts the published values that are reproduced, of those
-    that can be judged. Missing numbers are NaN, missing words "".
+    that can be judged, ``apart`` lists those that differ, beside ours. Missing numbers are NaN, missing words "".
     """
     return pd.DataFrame([_row(claim) for claim in claims])
 
@@ -350,6 +350,11 @@ def _row(claim: Claim) -> dict[str, Any]:
         **_columns("real", real),
         **_columns("twin", twin),
         "agree": f"{said.count('reproduced')} of {judged}" if judged else "",
+        "apart": "; ".join(
+            f"{c.row}, {c.column}: {c.printed}, ours {c.real.value:.2f}"
+            for c in claim.comparisons
+            if c.verdict == "differs" and len(said) > 1
+        ),
         "verdict": claim.verdict,
         "notebook": claim.notebook,
         "cell": claim.cell,

@@ -80,12 +80,15 @@ def settings(text: str) -> dict[str, Any]:
 def departures(recipe: Recipe, where: Mapping[str, Any]) -> set[str]:
     """Fields in which a recipe is otherwise than its preset has it with the values of ``where``, seed and fold apart.
 
-    ``setting`` is that of the recipe itself: whether it is the published one is another question.
+    ``setting`` and ``start`` are those of the recipe itself, which others follow: whether the setting is the published
+    one is another question, and a start is a departure of its own.
     """
     module = papers.module(recipe.paper)
-    usual = module.recipe(recipe.preset, recipe.dataset, **{"setting": recipe.setting} | where)
+    same = {"setting": recipe.setting, "start": recipe.start}
+    usual = module.recipe(recipe.preset, recipe.dataset, **same | where)
     held = set(type(recipe).model_fields) - {*FREE, "also_on"}  # being tested elsewhere, too, changes nothing
-    return {name for name in held if _split(name, getattr(recipe, name)) != _split(name, getattr(usual, name))}
+    changed = {name for name in held if _split(name, getattr(recipe, name)) != _split(name, getattr(usual, name))}
+    return changed | ({"start"} if recipe.start and "start" not in where else set())
 
 
 def has(recipe: Mapping[str, Any], where: Mapping[str, Any]) -> bool:

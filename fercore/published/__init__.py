@@ -135,3 +135,13 @@ def accuracies(paper: str, dataset: str) -> dict[tuple[str, str], float]:
         for name, row in rows.items()
         if (place["table"], row, place["column"]) in _by_place(paper)
     }
+
+
+def decimals(printed: str) -> int:
+    """Digits behind the point of a printed number: ``86.50`` has 2."""
+    return len(printed.partition(".")[2])
+
+
+def half_unit(printed: str) -> float:
+    """Half of the last printed digit, with a little for arithmetic: 0.005 for ``86.50``."""
+    return 0.5 * 10.0 ** -decimals(printed) + 1e-9

@@ -403,6 +403,13 @@ def test_verdicts_of_the_committed_records() -> None:
     assert table.headline.twin.folds == protocols.FOLDS["lan-kdef-10fold"]
 
 
+def test_a_size_that_is_printed_in_one_digit_is_judged_in_it() -> None:
+    sizes = {(c.row, c.column): c for c in of(CLAIMS, "pcda", "Table 8").comparisons}
+    rounded = sizes["landmark backbone", "FLOPs"]
+    assert rounded.printed == "0.2" and 0.15 < rounded.real.value < 0.196 and rounded.verdict == "reproduced"
+    assert sizes["cross attention module", "FLOPs"].verdict == "differs"
+
+
 def test_the_ledger_has_one_row_a_claim() -> None:
     assert len(ROWS) == len(CLAIMS) and list(ROWS["verdict"]) == [claim.verdict for claim in CLAIMS]
     row = ROWS.query("paper == 'LAN' and claim == 'Table 3'").iloc[0]
@@ -413,6 +420,8 @@ def test_the_ledger_has_one_row_a_claim() -> None:
     for claim, line in zip(CLAIMS, ROWS.to_dict("records"), strict=True):
         said = [c.verdict for c in claim.comparisons]
         counted = re.fullmatch(r"(\d+) of (\d+)", line["agree"])
+        apart = [text for text in line["apart"].split("; ") if text]
+        assert len(apart) == (said.count("differs") if len(said) > 1 else 0)
         if counted:
             assert int(counted[1]) == said.count("reproduced") <= int(counted[2]) <= len(said)
 

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fercore import published
+from fercore.published import decimals as decimals
+from fercore.published import half_unit as half_unit
 
 
 class Check(NamedTuple):
@@ -23,16 +25,6 @@ class Check(NamedTuple):
     computed: str
     fits: bool
     remark: str = ""
-
-
-def decimals(printed: str) -> int:
-    """Digits behind the point of a printed number: ``86.50`` has 2."""
-    return len(printed.partition(".")[2])
-
-
-def half_unit(printed: str) -> float:
-    """Half of the last printed digit, with a little for arithmetic: 0.005 for ``86.50``."""
-    return 0.5 * 10.0 ** -decimals(printed) + 1e-9
 
 
 def possible(printed: str, images: int) -> int | None:
