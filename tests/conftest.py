@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 from fercore import paths
@@ -39,7 +40,7 @@ def book(pytestconfig: pytest.Config) -> Path:
     """The book at preset smoke, through the graph, as ``make book`` makes it; its lines appear as they come."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     words = [sys.executable, "-m", "fercore.cli", "book", "make", "--cores", os.environ.get("CORES", "2")]
-    with capture.global_and_fixture_disabled():
+    with capture.global_and_fixture_disabled(), filelock.FileLock(paths.ROOT / "_runs" / ".test.lock"):
         print("\n-- making the book", flush=True)
         status = subprocess.run(words, cwd=paths.ROOT).returncode
     if status:
