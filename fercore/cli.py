@@ -93,7 +93,7 @@ def data_prepare(
         raise ParameterError(f"--{next(iter(options))} is for ferplus, not for {name}.")
     options |= dict(_field(text) for text in change)
     start = time.monotonic()
-    data = catalogue.prepare(name, preset, whole=False, **options)
+    data = catalogue.prepare(name, preset, whole=False, changes=options)
     say(f"{data.card['title']}: {len(data)} images in {data.path} ({time.monotonic() - start:.0f} s)")
     for note in data.card["notes"]:
         say(f"  note: {note}")
@@ -231,7 +231,7 @@ def records_prove(
             said = "the same to the last bit"
         else:
             wrong = True
-            said = f"NOT the same ({', '.join(proof.differences[:5])}): train it again"
+            said = f"NOT proven to be the same ({', '.join(proof.differences[:5])})"
         say(f"{proof.group}  {said}" + "  (its best epoch was the last)" * proof.best_is_last)
     if wrong:
         raise typer.Exit(1)
@@ -244,7 +244,9 @@ def records_list(root: Annotated[Path | None, typer.Argument(help="default: the 
 
     if root and not root.is_dir():
         raise FercoreError(f"There is no folder {root}.", do="name one of records, or none for the committed ones")
-    for record in records.find(root):
+    if not (found := records.find(root)):
+        raise FercoreError(f"No record lies in {root}.", do="name the folder that holds the folders of records")
+    for record in found:
         mark, changed = "stale  " if records.stale(record) else "", record.group.partition(" --set ")[2]
         numbers = f"{100 * record.metrics['test']['accuracy']:.2f} %  {record.seconds / 60:.1f} min"
         say(f"{record.name}  {numbers}  {mark}{changed.replace('--set ', '')}".rstrip())

@@ -103,7 +103,7 @@ def bare_code(source: str) -> str:
     """Source without comments, docstrings, imports and empty lines: what it does, not what it says.
 
     Imports are left out because what they bring is counted on its own: our modules by the closure, libraries by their
-    versions.
+    versions. Which name stands for what stays, without its place.
     """
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -113,6 +113,9 @@ def bare_code(source: str) -> str:
     for node in ast.walk(ast.parse(source)):
         if _is_text(node) or isinstance(node, ast.Import | ast.ImportFrom):
             lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+        for alias in getattr(node, "names", []) if isinstance(node, ast.Import | ast.ImportFrom) else []:
+            if (name := alias.name.rpartition(".")[2]) != (alias.asname or name):
+                lines.append(f"{name} as {alias.asname}")
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
@@ -137,7 +140,7 @@ def code_of(paper: str) -> str:
 
     This module belongs to nothing that is hashed, so that a place may change here.
     """
-    names = ("training.loop", "training.testing", "data.parts", f"papers.{paper}")
+    names = ("training.loop", "training.testing", "data.parts", "backbones.weights", f"papers.{paper}")
     return code_hash((f"fercore.{part}" for part in names), files=[ROOT / "fercore" / "training" / "experiments.py"])
 
 

@@ -100,6 +100,8 @@ class Recipe(BaseModel):
 
     def check(self) -> None:
         """Refuse fields that each are right and make no sense together."""
+        if self.setting == "published" and self.preset != "paper":
+            raise ParameterError(f"preset {self.preset} is smaller than what was published.", do="take preset paper")
         if self.also_on == self.dataset:
             raise ParameterError(f"also_on = '{self.also_on}' is the data set itself.", do="name another, or none")
 

@@ -63,8 +63,8 @@ class Record(BaseModel):
 
     ``further`` names data sets that took part besides ``data``: of the first stage, of a further test; ``stages`` has
     the metrics of the stages that the run started from, ``heads`` the class names of heads besides the expression's.
-    ``history`` has the rows of each stage, ``weights`` what each stage started
-    from (``backbone``, ``method``) and what came out (``final``).
+    ``history`` has the rows of each stage, ``weights`` what each stage started from (``backbone``, ``method``) and what
+    came out (``final``), ``starts`` the hashes of weights from elsewhere by the part that they filled.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -80,6 +80,7 @@ class Record(BaseModel):
     heads: dict[str, list[str]] = {}
     history: dict[str, list[dict[str, float]]]
     weights: dict[str, WeightsNote] = {}
+    starts: dict[str, str] = {}
     model: dict[str, Any]
     seconds: float
     peak_memory: int

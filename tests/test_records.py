@@ -10,6 +10,8 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing import forkserver
@@ -288,6 +290,17 @@ def test_train_writes_a_record_and_finds_it_again(
         == f"{listed.partition(' min')[0]} min  stale  {listed.partition(' min  ')[2]}"
     )
     assert f'"key": "{record.key}"' in "\n".join(command.good("records", "show", lines[-1]))
+
+
+def test_processes_that_train_together_write_one_record(tmp_path: Path) -> None:
+    words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "fercore.cli", *WORDS]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "FERCORE_RECORDS": str(tmp_path)}
+    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (record,) = records.find(tmp_path)
+    assert len(list((tmp_path / experiments.STAGES).glob("*/record.json"))) == 1
+    assert len(record.history["method"]) == 2 and record.arrays()
+    assert not list((tmp_path / ".running").glob("*/checkpoint.pt"))
 
 
 def damage_json(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -122,19 +122,23 @@ def at_hand(name: str) -> bool:
     return True
 
 
-def prepare(name: str, preset: str = "smoke", *, whole: bool = True, **options: Any) -> Prepared:
+def prepare(
+    name: str, preset: str = "smoke", *, whole: bool = True, changes: Mapping[str, Any] | None = None, **options: Any
+) -> Prepared:
     """The prepared form of a data set: opened when it is there, made when it is not.
 
-    ``options``: changed parameters of a twin (`fercore.data.twin_rows.Twin`), or a real set's own. With ``whole`` a
-    split that the set was published with and that has no image is an error: nothing is trained or tested on a part
-    by mistake.
+    ``changes`` and ``options``: changed parameters of a twin (`fercore.data.twin_rows.Twin`), or a real set's own. With
+    ``whole`` a split that the set was published with and that has no image is an error: nothing is trained or tested on
+    a part by mistake.
 
     Its folder is named after everything it depends on (parameters, rendering code or source files), so a changed
     parameter never finds an old cache. Two processes that ask at once wait for each other.
     """
     check_preset(preset)
     _not_while_a_worker_starts(name)
-    found = entry(name)
+    found, options = entry(name), {**(changes or {}), **options}
+    if taken := options.keys() & {"name", "preset"}:
+        raise ParameterError(f"'{min(taken)}' of {name} can't be changed.", do="name another data set or preset")
     if found.real and (strange := options.keys() - set(found.options)):
         what = unknown(f"option of {name}", min(strange), found.options)
         raise ParameterError(what, do="a twin's parameters can be changed, a real set's images can't")

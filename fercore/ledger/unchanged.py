@@ -38,7 +38,9 @@ from fercore.records import Record, Step
 from fercore.training import experiments
 from fercore.training.loop import save_weights
 
-SHORT = {"epochs": 3, "backbone_epochs": 3, "small_epochs": 1, "backbone_small_epochs": 1}
+SHORT = {
+    "epochs": 3, "backbone_epochs": 3, "small_epochs": 1, "backbone_small_epochs": 1, "decay_epochs": 1, "refresh": 2,
+}  # fmt: skip
 """What shortens a run, where its recipe has it; our own pre-training, whose records are proven themselves, gives way to
 a file of its network as it begins, so that weights are read and taken over as ever."""
 OPTIONS = {"paper", "preset", "dataset", "seed"}
@@ -185,11 +187,12 @@ def prove(stale: Sequence[Record], since: str = "") -> Iterator[Proof]:
     """Run the shortened command of each group of records with the code of now, and with the code that made it.
 
     ``since``: a commit that has the records' code, or code that is known to do the same, where the one that they name
-    is not to be had; other code there is an error. Groups of a commit share two processes, one per tree, and what these
-    have trained for another group.
+    is not to be had; what can't be run, or is other code there, is said in the proof's place. Groups of a commit share
+    two processes, one per tree, and what these have trained for another group.
     """
     # Of records that differ in it, one that takes a share of the images has more to go through.
-    groups = {record.group: record for record in sorted(stale, key=lambda record: -record.recipe["share"])}
+    every = sorted(stale, key=lambda record: -record.recipe["share"])
+    groups = {(record.group, record.code): record for record in every}
     by_commit: dict[str, list[Record]] = {}
     for record in groups.values():
         by_commit.setdefault(since or record.commit["id"] or "HEAD", []).append(record)
@@ -200,7 +203,10 @@ def prove(stale: Sequence[Record], since: str = "") -> Iterator[Proof]:
         for commit, own in by_commit.items():
             with checkout(commit) as tree, Runner(tree, pictures) as old, Runner(ROOT, pictures) as new:
                 for record in own:
-                    yield _prove(record, old, new, Path(folder) / commit, aside, known)
+                    try:
+                        yield _prove(record, old, new, Path(folder) / commit, aside, known)
+                    except RecordError as error:
+                        yield Proof(record.group, record.code, "", (str(error),), False)
 
 
 def _data_sets(recipe: Recipe) -> set[str]:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from fercore.backbones.ir50 import IR50
 from fercore.backbones.resnet import ResNet18
 from fercore.data.prepared import Prepared
-from fercore.errors import DataError
+from fercore.errors import DataError, ParameterError
 from fercore.papers.baselines import SIZES, trunk
 from fercore.recipe import Positive, Recipe, build, check_preset
 
@@ -90,6 +90,11 @@ class ArcFaceRecipe(Recipe):
     dimensions: Positive = Field(default=128, description="of the embedding")
     scale: Annotated[float, Field(gt=0)] = Field(default=32.0, description="s of ArcFace")
     margin: Annotated[float, Field(ge=0, lt=math.pi / 2)] = Field(default=0.3, description="m of ArcFace, radians")
+
+    def check(self) -> None:
+        super().check()
+        if self.leave_out:
+            raise ParameterError("Classes are people here, and none is left out.", do="leave leave_out empty")
 
 
 START = "identity"

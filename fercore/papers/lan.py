@@ -284,6 +284,12 @@ class LANRecipe(StagedRecipe):
     cluster_passes: Count = Field(default=2, description="exact k-means steps over the whole training set")
     refresh: Count = Field(default=0, description="cluster again every so many epochs; 0 for never")
 
+    def check(self) -> None:
+        super().check()
+        if self.method == "lan" and self.small_epochs:
+            what = f"small_epochs = {self.small_epochs}: the guidance map has the grid of whole images."
+            raise ParameterError(what, do="set backbone_small_epochs, or none")
+
 
 def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object) -> LANRecipe:
     """The parameters of one LAN run. Any field can be changed by name.

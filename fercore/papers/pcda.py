@@ -360,6 +360,12 @@ class PCDARecipe(StagedRecipe):
     anchor: Literal["neutral-aware", "plain"] = Field(default="neutral-aware", description="Eq. (10) or Eq. (7)")
     detach: bool = Field(default=False, description="whether anchors stand still")
 
+    def check(self) -> None:
+        super().check()
+        if self.method == "pcda" and self.small_epochs:
+            what = f"small_epochs = {self.small_epochs}: the landmark network has the grid of whole images."
+            raise ParameterError(what, do="set backbone_small_epochs, or none")
+
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"trunk": "resnet18", "dimensions": 24, "heads": 3, "blocks": 1, "drop": 0.1},

@@ -17,7 +17,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from filelock import FileLock
 from torch import nn
@@ -97,13 +97,14 @@ def _run(recipe: Recipe, root: Path, *, stage: bool) -> Record:
     with _only_one(root, key):
         there = (_found(store / records.name_of(recipe.model_dump(), each)) for each in keys)
         record = next(filter(None, there), None) or _train(recipe, before, key, root, store, stage=stage)
-        shutil.rmtree(root / ".running" / key, ignore_errors=True)
+        if PartialState().is_main_process:
+            shutil.rmtree(root / ".running" / key, ignore_errors=True)
     return record
 
 
 def _before(recipe: Recipe, root: Path) -> Before:
     module = papers.module(recipe.paper)
-    data = catalogue.prepare(recipe.dataset, recipe.preset, **recipe.data)
+    data = catalogue.prepare(recipe.dataset, recipe.preset, changes=recipe.data)
     others = [name for name in (getattr(recipe, "pretraining", ""), recipe.also_on) if name]
     stages = module.stages(recipe) if hasattr(module, "stages") else {}
     first = {part: _start(name, recipe, root) for part, name in starts_of(recipe).items()}
@@ -199,6 +200,7 @@ def _train(recipe: Recipe, before: Before, key: str, root: Path, store: Path, *,
         stages={name: own.metrics for name, own in stages.items()},
         history={name: own.history[METHOD] for name, own in stages.items()} | {METHOD: history},
         weights=begun | {"final": _weights_note(network)},
+        starts={part: start.hash for part, start in before.starts.items()},
         model=_model_note(recipe, network),
         # What a stage stands on stands among the stages, too: each counts its own epochs.
         seconds=seconds + sum(row["seconds"] for own in stages.values() for row in own.history[METHOD]),
@@ -214,7 +216,11 @@ def _train(recipe: Recipe, before: Before, key: str, root: Path, store: Path, *,
         f"{name}.safetensors": functools.partial(save_weights, part, classes=data.classes)
         for name, part in kept.items()
     }
-    return records.write(record, arrays, store, files)
+    state = PartialState()
+    if state.is_main_process:
+        record = records.write(record, arrays, store, files)
+    state.wait_for_everyone()
+    return record if state.is_main_process else records.read(store / record.name)
 
 
 def _begin(
@@ -245,10 +251,16 @@ def _take_over(network: nn.Module, stage: Record, *, classifier: bool) -> None:
     network.load_state_dict(own)
 
 
-def _only_one(root: Path, key: str) -> contextlib.AbstractContextManager[Any]:
-    """Two processes that want the same run: the second waits and finds the result."""
+@contextlib.contextmanager
+def _only_one(root: Path, key: str) -> Iterator[None]:
+    """Two that want the same run: the second waits and finds the result. Processes that train together are one: the
+    first of them holds the lock until all are through."""
     (root / ".running").mkdir(parents=True, exist_ok=True)
-    return FileLock(root / ".running" / f"{key}.lock")
+    state, lock = PartialState(), FileLock(root / ".running" / f"{key}.lock")
+    with lock if state.is_main_process else contextlib.nullcontext():
+        state.wait_for_everyone()
+        yield
+        state.wait_for_everyone()
 
 
 def _data_note(data: Prepared, parts: Mapping[str, np.ndarray]) -> records.DataNote:
@@ -297,11 +309,13 @@ def recipe_of(record: Record) -> Recipe:
 def command(recipe: Recipe) -> str:
     """The command that makes this record again: the preset's own values are left out."""
     module = papers.module(recipe.paper)
-    plain = module.recipe(recipe.preset, recipe.dataset).model_dump()
-    # Those on which a recipe lets others depend.
-    chosen = {name: value for name in ("method", "setting", "start") if (value := getattr(recipe, name)) != plain[name]}
-    usual = module.recipe(recipe.preset, recipe.dataset, **chosen).model_dump() | {name: plain[name] for name in chosen}
-    own = {name: value for name, value in recipe.model_dump().items() if value != usual[name] and name != "seed"}
+    usual, chosen = module.recipe(recipe.preset, recipe.dataset), dict[str, Any]()
+    for name in ("method", "setting", "start", "backbone_epochs"):  # on which a recipe lets others depend
+        if (value := getattr(recipe, name, None)) != getattr(usual, name, None):
+            chosen[name] = value
+            usual = module.recipe(recipe.preset, recipe.dataset, **chosen)
+    changed = {name for name, value in recipe if name in chosen or value != getattr(usual, name)} - {"seed"}
+    own = {name: value for name, value in recipe.model_dump().items() if name in changed}
     words = [f"fercore train {recipe.paper} --preset {recipe.preset} --dataset {recipe.dataset} --seed {recipe.seed}"]
     return " ".join(words + [f"--set {name}={_word(value)}" for name, value in own.items()])
 

@@ -30,6 +30,8 @@ from fercore.recipe import Recipe
 from fercore.training.batches import NOTHING, Batches, TrainingSet, accuracy, seed_for, to_predict
 
 Row = dict[str, float]
+Best = tuple[float, dict[str, Tensor], dict[str, Tensor]]
+"""The judge's number of the best epoch, and what network and criterion were then."""
 Refresh = Callable[[int, nn.Module, nn.Module, TrainingSet], Mapping[str, float] | None]
 Order = Callable[[np.ndarray, int], "np.ndarray | Sequence[np.ndarray]"]
 Judge = Callable[[Recipe, nn.Module, Batches], float]
@@ -87,7 +89,7 @@ def fit(
     without that hook. ``judge`` gives the number by which the best epoch is chosen.
     ``folder`` holds the checkpoint of the last complete epoch; a run that finds one goes on from there.
 
-    Returns the network with its best weights and the history, one row an epoch.
+    Returns the network with its best weights and the history, one row an epoch; the criterion has those of that epoch.
     """
     accelerator = accelerator or Accelerator()
     device = accelerator.device
@@ -107,10 +109,11 @@ def fit(
         row["seconds"] = time.perf_counter() - started
         history.append(row)
         if best is None or row["validation_accuracy"] > best[0]:
-            best = (row["validation_accuracy"], _copy(training.judged))
+            best = (row["validation_accuracy"], _copy(training.judged), _copy(criterion))
         if accelerator.is_main_process:
             state.save(history, best)
     network.load_state_dict(best[1])
+    criterion.load_state_dict(best[2])
     return network.eval(), history
 
 
@@ -231,7 +234,7 @@ class _State:
     def __init__(self, folder: Path, recipe: Recipe, *parts: Any) -> None:
         self.file, self.recipe, self.parts = folder / "checkpoint.pt", recipe, parts
 
-    def save(self, history: list[Row], best: tuple[float, dict[str, Tensor]]) -> None:
+    def save(self, history: list[Row], best: Best) -> None:
         aside = self.file.with_suffix(f".{os.getpid()}.partial")
         parts = [part.state_dict() for part in self.parts]
         try:
@@ -245,7 +248,7 @@ class _State:
                 what, do="free some space and start the same run again: it goes on from there"
             ) from error
 
-    def load(self, device: torch.device) -> tuple[list[Row], tuple[float, dict[str, Tensor]] | None]:
+    def load(self, device: torch.device) -> tuple[list[Row], Best | None]:
         if not self.file.exists():
             return [], None
         try:

@@ -93,6 +93,9 @@ def test_what_makes_no_sense_together_is_refused(paper: str) -> None:
     ):
         with pytest.raises(ParameterError, match=r"published setting trains no first stage over .*faces\.pth"):
             given()
+    if paper != "baselines":
+        with pytest.raises(ParameterError, match=r"small_epochs = 1: the .* has the grid of whole images"):
+            module.recipe("quick", "rafdb", small_epochs=1)
     with pytest.raises(ParameterError, match="pretraining = 'ferplus' is for a first stage"):
         module.recipe("quick", "rafdb", start=START, pretraining="ferplus")
     with pytest.raises(ParameterError, match="also_on = 'rafdb' is the data set itself"):
@@ -152,6 +155,13 @@ def test_smaller_presets_are_never_the_published_setting(paper: str, preset: str
     with pytest.raises(ParameterError, match=f"preset {preset} is smaller than what was published"):
         module.recipe(preset, "rafdb", setting="published")
     assert module.recipe(preset, "rafdb").setting == module.recipe(preset, "rafdb", setting="ours").setting == "ours"
+
+
+def test_what_knows_people_alone_leaves_no_class_out() -> None:
+    with pytest.raises(ParameterError, match="Classes are people here"):
+        papers.module("arcface").recipe("quick", leave_out="neutral")
+    with pytest.raises(ParameterError, match="preset quick is smaller than what was published"):
+        papers.module("arcface").recipe("quick", setting="published")
 
 
 def test_a_setting_that_there_is_not_is_named() -> None:

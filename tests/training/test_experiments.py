@@ -194,6 +194,12 @@ def test_a_start_that_is_no_file_is_named() -> None:
         run(start="identiy")
 
 
+@pytest.mark.parametrize("changed", ["name", "preset"])
+def test_a_data_set_keeps_its_name(changed: str) -> None:
+    with pytest.raises(ParameterError, match=f"'{changed}' of kdef-twin can't be changed"):
+        experiments.run(lan.recipe("smoke", data={changed: "quick"}))
+
+
 # --- the command -------------------------------------------------------------------------------------------
 
 
@@ -206,6 +212,7 @@ COMMANDS: dict[str, Recipe] = {
     "a file name with a space": lan.recipe("paper", "rafdb", seed=5, start="my weights.pth"),
     "our own setting": lan.recipe("paper", "ferplus", setting="ours", seed=5),
     "a first stage beside a start": pcda.recipe("quick", "ferplus", start="identity", backbone_epochs=24, seed=5),
+    "as long a first stage beside a start": lan.recipe("smoke", start="identity", backbone_epochs=1, epochs=2, seed=5),
     "no first stage": lan.recipe("quick", "ferplus", backbone_epochs=0, seed=5),
     "landmarks that nobody looks at": pcda.recipe("smoke", method="plain", landmark_weights="landmarks", seed=5),
     "a small number": lan.recipe("smoke", data={"stray": 1e-05}, learning_rate=1e-05, seed=5),

@@ -66,8 +66,9 @@ def test_the_accuracy_of_the_history_is_that_of_the_validation_part(data: Prepar
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
-def test_same_seed_same_bits(average: float, data: Prepared, tmp_path: Path) -> None:
-    recipe = small(average=average, epochs=2, small_epochs=1)
+@pytest.mark.parametrize(("method", "small_epochs"), [("lan", 0), ("resnet18", 1)])
+def test_same_seed_same_bits(method: str, small_epochs: int, average: float, data: Prepared, tmp_path: Path) -> None:
+    recipe = small(method=method, average=average, epochs=2, small_epochs=small_epochs)
     first = bits(fit(recipe, data, tmp_path / "a"))
     assert bits(fit(recipe, data, tmp_path / "b")) == first
     assert bits(fit(recipe.but(seed=1), data, tmp_path / "c")) != first
@@ -195,8 +196,11 @@ def stop_at(epoch: int, recipe: lan.LANRecipe) -> Callable[..., dict[str, float]
 
 
 @pytest.mark.parametrize(("average", "epoch"), [(0.0, 1), (0.9, 2)])
-def test_interrupted_and_resumed_is_the_same_run(average: float, epoch: int, data: Prepared, tmp_path: Path) -> None:
-    recipe = small(average=average, small_epochs=1)
+@pytest.mark.parametrize(("method", "small_epochs"), [("lan", 0), ("resnet18", 1)])
+def test_interrupted_and_resumed_is_the_same_run(
+    method: str, small_epochs: int, average: float, epoch: int, data: Prepared, tmp_path: Path
+) -> None:
+    recipe = small(method=method, average=average, small_epochs=small_epochs)
     whole = bits(fit(recipe, data, tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, data, tmp_path / "cut", refresh=stop_at(epoch, recipe))
