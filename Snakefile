@@ -150,6 +150,8 @@ def wanted():
 
 
 JOBS = wanted()
+for name in JOBS:  # what is wanted is not done, whatever was done before
+    Path(f"_runs/jobs/{name}.done").unlink(missing_ok=True)
 
 
 rule records:

@@ -120,7 +120,7 @@ def together(parts: Sequence[Part], *, share: bool = True) -> Estimate:
         terms.append((float(np.var(of_seed, ddof=1)) / count, count - 1))
     named = f"{clusters:,} {'people' if parts[0].people else 'images'}"
     over = f"{count} seeds, {named}" if count > 1 else named
-    return _interval(value, terms, over, share)
+    return _interval(value, terms, over, sum(len(part.errors) for part in parts) if share else 0)
 
 
 def _over_names(parts: Sequence[Part], weight: Mapping[int, float]) -> tuple[float, int]:
@@ -136,19 +136,24 @@ def _over_names(parts: Sequence[Part], weight: Mapping[int, float]) -> tuple[flo
     return (many / (many - 1) * float(np.square(sums).sum()) if many > 1 else math.nan), many
 
 
-def _interval(value: float, terms: Sequence[tuple[float, int]], over: str, share: bool) -> Estimate:
+def _interval(value: float, terms: Sequence[tuple[float, int]], over: str, images: int) -> Estimate:
+    """``images``: answers behind a share, which can't tell more than so many independent ones; 0 for a difference."""
     variance = sum(v for v, _ in terms)
     if math.isnan(variance) or math.isnan(value):
         return Estimate(value, math.nan, math.nan, over)
-    freedom = variance**2 / sum(v**2 / df for v, df in terms if v) if variance else terms[0][1]
+    varies = variance > 1e-12  # less is rounding
+    freedom = variance**2 / sum(v**2 / df for v, df in terms if v) if varies else terms[0][1]
     t = float(stats.t.ppf(0.975, freedom))
     # Where all are answered alike, nothing varies that could be measured: each counts as one image then.
-    if not share:
+    number = terms[0][1] + 1
+    if not images:
         error = math.sqrt(variance)
-        half = t * error if error else t**2 / (terms[0][1] + 1 + t**2)
-        p = float(2 * stats.t.sf(abs(value) / error, freedom)) if error else 1.0
+        half = t * error if varies else t**2 / (number + t**2)
+        away = abs(value) / error if varies else math.sqrt(number * abs(value) / max(1 - abs(value), 1e-12))
+        p = max(float(2 * stats.t.sf(away, freedom)), 0.0 if varies else 2.0 ** (1 - number))
         return Estimate(value, value - half, value + half, over, p)
-    number = value * (1 - value) / variance if variance > 1e-12 and 0 < value < 1 else terms[0][1] + 1
+    if varies and 0 < value < 1:
+        number = min(value * (1 - value) / variance, images)
     middle = (value + t**2 / (2 * number)) / (1 + t**2 / number)
     half = t / (1 + t**2 / number) * math.sqrt(value * (1 - value) / number + t**2 / (4 * number**2))
     return Estimate(value, max(0.0, middle - half), min(1.0, middle + half), over)
@@ -191,7 +196,8 @@ def estimate(
         if len(runs) == 1 and not _kept(runs[0], subset):
             return _as_written(runs[0], metric, subset)
         return together([part_of(run, metric, subset) for run in runs])
-    return together([_difference(one, two, metric, subset) for one, two in pairs(runs, against)], share=False)
+    found = together([_difference(one, two, metric, subset) for one, two in pairs(runs, against)], share=False)
+    return found._replace(low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
 def _kept(run: Record, subset: str) -> bool:

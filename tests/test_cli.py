@@ -143,6 +143,7 @@ def test_unknown_preset() -> None:
     [
         (["train", "lan", "--set", "paper=pcda"], "the paper is named first"),
         (["records", "list", "nowhere"], "There is no folder nowhere"),
+        (["records", "list", "notebooks"], "No record lies in notebooks"),
         (["run", "notebooks/lan/training.ipynb", "out.ipynb", "-p", "preset", "nope"], "there is no preset 'nope'"),
     ],
 )

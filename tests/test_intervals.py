@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,27 @@ def test_equal_runs_do_not_differ() -> None:
     value, low, high, _, p = intervals.together([part], share=False)
     wilson = intervals.mean(np.zeros(10)).high
     assert (value, p) == (0, 1) and -low == high == pytest.approx(wilson), "ten equal answers do not settle it"
+
+
+@pytest.mark.parametrize(("people", "images"), [(7, 4), (7, 10), (3, 3), (10, 7), (5, 3)])
+def test_a_difference_that_is_everybodys_has_no_measured_spread(people: int, images: int) -> None:
+    """One more image right of each person: nothing varies, whatever sums of rounded numbers say."""
+    value, errors = intervals.ratio(np.tile(np.eye(images)[0], people), np.ones(people * images))
+    found = intervals.together([Part(value, errors, np.repeat(np.arange(people), images), True)], share=False)
+    assert found.value == pytest.approx(1 / images) and found.low < 0 < found.value < found.high and found.p > 0.05
+
+
+def test_all_right_against_all_wrong_is_as_sure_as_a_sign_test() -> None:
+    found = intervals.together([Part(1.0, np.zeros(7), np.arange(7), True)], share=False)
+    assert found.low == pytest.approx(0.54, abs=0.01) and found.p == pytest.approx(2.0**-6)
+
+
+@pytest.mark.parametrize(("right", "of"), [((35, 35, 36), 200), ((9, 9, 9, 9, 9, 9, 10), 10)])
+def test_people_who_are_alike_tell_no_more_than_their_images(right: Sequence[int], of: int) -> None:
+    values = np.concatenate([np.arange(of) < number for number in right]).astype(float)
+    found = intervals.mean(values, np.repeat(np.arange(len(right)), of))
+    alone = intervals.mean(values)
+    assert found.low <= alone.low + 1e-9 and found.high >= alone.high - 1e-9
 
 
 def test_nothing_has_no_mean() -> None:

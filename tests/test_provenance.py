@@ -33,6 +33,7 @@ def test_where_a_file_lies_does_not_count(tmp_path: Path) -> None:
         ("# round", "# a comment", False),
         ("Of a circle.", "Of a disc.", False),
         ("import math", "import math\nfrom pathlib import Path", False),
+        ("import math", "import cmath as math", True),
         ("\n\n\ndef", "\n\ndef", False),
         ("r**2", "r**3", True),
         ("area", "volume", True),

@@ -50,8 +50,9 @@ ABSOLUTE, GAIN = 1.0, 0.5
 AGREE = 0.9
 """A table of many cells is reproduced where so large a share of those that say something is, and differs otherwise; it
 is inconclusive where fewer than half of all its cells say something."""
-PARTIAL = {"images", "share", "leave_out", "epochs"}
-"""Fields that make another task of a run where they are not the preset's: it speaks for no claim."""
+OWN_CHOICE = {"start", "landmark_weights", "setting"}
+"""Fields that may be otherwise than the preset has them: a run with another network, split, length or other data speaks
+for no claim."""
 COUNTED = "counted"
 """What a criterion says in place of records where the published network itself is counted."""
 SCALES = {"%": 100.0, "points": 100.0, "share": 1.0, "M": 1e-6, "G": 1e-9, "": 1.0}
@@ -158,12 +159,12 @@ class Runs:
         return dataset in self.real or (dataset in catalogue.DATASETS and catalogue.at_hand(dataset))
 
     def of(self, paper: str, dataset: str, where: Mapping[str, Any]) -> list[list[Record]]:
-        """Runs of each kind with these settings, apart from ablations of the method and from runs on a part of the data
-        or of another length."""
+        """Runs of each kind with these settings, apart from ablations of the method and from runs that have other data,
+        another trunk or another training than their preset."""
         fitting = [run for run in self.all if (run.recipe["paper"], run.recipe["dataset"]) == (paper, dataset)]
         kinds = found.by_kind([run for run in fitting if found.has(run.recipe, where)])
         recipes = [found.kind_of(own[0]) for own in kinds]
-        other = [found.is_variant(one, where) or found.departures(one, where) & PARTIAL for one in recipes]
+        other = [found.is_variant(one, where) or found.departures(one, where) - OWN_CHOICE for one in recipes]
         return [own for own, apart in zip(kinds, other, strict=True) if not apart]
 
 

@@ -61,7 +61,7 @@ def table(found: Found, paper: str, subset: str = "test") -> pd.DataFrame:
     Columns ablation, row, seeds, folds, accuracy, then of the difference in points: difference, low, high (95 %, see
     :mod:`fercore.intervals`), ``wins``, in how many pairs of runs the row is better, and p after Holm's correction over
     all rows of all ablations (each kind of run counts once), because many are compared. ``state``: whether
-    older code has trained the row.
+    older code has trained the row, or one of the two saw pictures that another machine or renderer made.
     """
     lines, p = [], {}
     for ablation, rows in found.items():
@@ -83,7 +83,8 @@ def table(found: Found, paper: str, subset: str = "test") -> pd.DataFrame:
                 line |= {name: 100 * end for name, end in zip(COLUMNS[5:8], change.interval, strict=True)}
                 numbers = [[run.metrics[subset]["accuracy"] for run in own] for own in (mine, theirs)]
                 line["wins"] = f"{sum(a > b for a, b in zip(*numbers, strict=True))} of {len(mine)}"
-            line["state"] = "stale" if any(map(records.stale, mine)) else ""
+            drawn = {run.data.hash for run in [*mine, *theirs]}
+            line["state"] = "stale" if any(map(records.stale, mine)) else "other pictures" if len(drawn) > 1 else ""
             lines.append(line)
     corrected = intervals.holm(p)
     table = pd.DataFrame([line | {"p (Holm)": corrected.get(line["record"], nan)} for line in lines])

@@ -99,7 +99,7 @@ def _add(found: dict[str, Job], recipe: Recipe, *, stage: bool) -> str:
         module = papers.module(recipe.paper)
         stages = module.stages(recipe) if hasattr(module, "stages") else {}
         before = [_add(found, own, stage=True) for own in stages.values()]
-        before += [_add(found, own, stage=False) for own in _pretraining(recipe)]
+        before += [_add(found, own, stage=False) for own in _pretraining(recipe).values()]
     open_ = tuple(one for one in before if found[one].state != "current")
     found[name] = Job(name, recipe, stage, open_, state, *_cost(recipe, stage))
     return name
@@ -127,15 +127,19 @@ def state_of(recipe: Recipe) -> State:
     record = record_of(recipe, reference_records())
     if record is None:
         return "missing"
-    begun = (state_of(before) for before in _pretraining(recipe))
-    return "stale" if records.stale(record) or any(state != "current" for state in begun) else "current"
+    same = not records.stale(record)
+    for part, before in _pretraining(recipe).items():
+        begun = record_of(before, reference_records())
+        noted = record.starts.get(part)  # older records do not say it
+        same &= state_of(before) == "current" and (noted is None or noted == begun.weights["final"].hash)
+    return "current" if same else "stale"
 
 
-def _pretraining(recipe: Recipe) -> list[Recipe]:
-    """The runs of our own pre-training that a run starts from."""
+def _pretraining(recipe: Recipe) -> dict[str, Recipe]:
+    """The runs of our own pre-training that a run starts from, by the part that they fill."""
     ours = papers.pretraining()
-    starts = [ours[weights] for weights in experiments.starts_of(recipe).values() if weights in ours]
-    return [papers.module(start).pretraining_of(recipe) for start in starts]
+    starts = {part: ours[weights] for part, weights in experiments.starts_of(recipe).items() if weights in ours}
+    return {part: papers.module(start).pretraining_of(recipe) for part, start in starts.items()}
 
 
 def _cost(recipe: Recipe, stage: bool) -> tuple[float | None, int, str]:
@@ -160,8 +164,11 @@ def _cost(recipe: Recipe, stage: bool) -> tuple[float | None, int, str]:
 
 def make(name: str, root: Path | None = None) -> Record:
     """Run a job and put its record among the committed ones in place of the stale one of its recipe; weights stay where
-    runs are kept. A stage's record stays there, too."""
+    runs are kept. A stage's record stays there, too. One that has been done meanwhile is not done again."""
     job = next((job for preset in PRESETS for job in jobs(preset) if job.id == name), None)
+    done = (record_of(recipe, reference_records()) for recipe in wanted() if name_of(recipe) == name)
+    if job is None and (record := next(done, None)):
+        return record
     if job is None:
         raise ParameterError(f"No job is called '{name}'.", do="fercore plan lists those that are missing or stale")
     root = root or records_root()

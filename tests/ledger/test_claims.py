@@ -331,7 +331,16 @@ def test_smoke_and_variants_never_stand_for_the_method(tmp_path: Path) -> None:
     write(tmp_path, "lan", 50, preset="smoke")
     write(tmp_path, "lan", 50, alpha=0.0)
     write(tmp_path, "lan", 50, fusion="concat")
-    for part in ({"images": 100}, {"share": 0.02}, {"leave_out": "happiness"}, {"epochs": 1}):
+    for part in (
+        {"images": 100},
+        {"share": 0.02},
+        {"leave_out": "happiness"},
+        {"epochs": 1},
+        {"trunk": "ir50"},
+        {"oversample": True},
+        {"data": {"rule": "plurality"}},
+        {"learning_rate": 0.5},
+    ):
         write(tmp_path, "lan", 50, **part)
     claim = of(claims.load(tmp_path), "lan", "Table 3")
     assert not claim.records and claim.verdict == "not run"

@@ -109,6 +109,19 @@ def test_a_record_is_no_younger_than_what_it_starts_from(committed: Path, monkey
     assert wanted.state_of(run) == "stale" and {job.recipe.paper for job in wanted.jobs()} == {"lan", "arcface"}
     wanted.commit_record(made(before, committed.parent / "runs", key="new0000000", code="new"))
     assert wanted.state_of(run) == "current" and not wanted.jobs()
+    asked = wanted.make(wanted.name_of(run), committed.parent / "runs")
+    assert asked.recipe == run.model_dump(), "what is done meanwhile is not done again"
+
+
+def test_a_record_whose_start_was_trained_again_is_stale(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = lan.recipe("quick", "kdef-twin", start="identity")
+    only(monkeypatch, run)
+    monkeypatch.setattr(records, "stale", lambda record: False)
+    made(arcface.pretraining_of(run), committed, weights={"final": records.WeightsNote(hash="new", norm=1.0)})
+    for begun, state in (("new", "current"), ("old", "stale")):
+        made(run, committed, starts={"backbone": begun})
+        assert wanted.state_of(run) == state
+        wanted._by_recipe.cache_clear()
 
 
 def test_what_is_not_at_hand_is_no_job(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
