@@ -63,7 +63,6 @@ class Tokens(nn.Module):
     """PCDA Eq. (2): ``t = Cat(Embedding(f), t_class)``; a map (B, C, h, w) -> tokens (B, h w + 1, D), the class first.
 
     The embedding is linear, the same at each position. ``position`` (1, h w + 1, D) is added, as ViT has it.
-
     # Paper unclear: whether the two streams share their positions. Here they do, and the paper's size comes out.
     """
 
@@ -83,7 +82,6 @@ class CrossAttention(nn.Module):
 
     t_fusion, t_lm (B, T, D) -> (B, T, D). With ``cross`` the queries are the landmark tokens', else the fusion tokens'
     own. Eq. (3) lists both matrices and Eq. (4) uses one: the other one is kept, as the paper counts it, and frozen.
-
     # Paper unclear: the number of heads, d, and whether a projection follows. Both are ViT's: 64 a head, and one.
     """
 
@@ -262,7 +260,6 @@ def anchor_distance(features: Tensor, anchor: Tensor, labels: Tensor, *, detach:
     """PCDA Eq. (7): ``L = sum over c of 1 / N_c * sum over i in N_c of Dist(f_i, f_anchor_c)``, the mean squared error.
 
     features (B, D), anchor (B,) places in the batch, labels (B,) -> (). An empty batch gives 0.
-
     # Paper unclear: 1 / N_c stands before the sum over c, where c is not yet bound; each class is divided by its own
     # number. Nor is it said whether a gradient flows into the anchor: it does, unless ``detach``.
     """
@@ -393,9 +390,8 @@ def recipe(preset: str = "smoke", dataset: str = "ferplus-twin", **changes: obje
     ``paper`` is the published setting: 112 x 112, Adam, rate 3.5e-5 (1e-6 on AffectNet), batches of 144, one stage.
     That is for a trunk that knows faces (``start``); with ``setting="ours"`` a first stage teaches one that does not.
     ``quick`` has the trunk of this book's other quick runs and 192 numbers a token, for two cores.
-
-    # Paper unclear: weight decay, schedule, warm-up and the share of erased images. The published setting has none of
-    # the first three here (AdamW without decay is Adam), and half.
+    # Paper unclear: weight decay, schedule, warm-up, the share of erased images. None here (AdamW without decay is
+    # Adam), and half.
     """
     values = {"paper": "pcda", **baselines.settings(preset, dataset, changes), **_PRESETS[preset]}
     values |= {"landmark_weights": ""} if changes.get("method") == "plain" else {}  # it has no landmark backbone
