@@ -83,7 +83,7 @@ def table(found: Found, paper: str, subset: str = "test") -> pd.DataFrame:
                 line |= {name: 100 * end for name, end in zip(COLUMNS[5:8], change.interval, strict=True)}
                 numbers = [[run.metrics[subset]["accuracy"] for run in own] for own in (mine, theirs)]
                 line["wins"] = f"{sum(a > b for a, b in zip(*numbers, strict=True))} of {len(mine)}"
-            drawn = {run.data.hash for run in [*mine, *theirs]}
+            drawn = {run.data.hash for run in (mine if row == own else [*mine, *theirs])}
             line["state"] = "stale" if any(map(records.stale, mine)) else "other pictures" if len(drawn) > 1 else ""
             lines.append(line)
     corrected = intervals.holm(p)
