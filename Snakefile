@@ -150,7 +150,7 @@ def wanted():
 
 
 JOBS = wanted()
-for name in JOBS:  # what is wanted is not done, whatever was done before
+for name in JOBS if workflow.is_main_process else ():  # what is wanted is not done, whatever was done before
     Path(f"_runs/jobs/{name}.done").unlink(missing_ok=True)
 
 
