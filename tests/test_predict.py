@@ -202,6 +202,13 @@ def test_a_folder_is_walked_and_what_is_broken_is_told(tmp_path: Path) -> None:
     assert "a.jpg is no readable picture" in seen[0].problem and seen[3].seconds == pytest.approx(0.1)
 
 
+def test_a_film_has_the_colours_that_it_was_made_of(tmp_path: Path) -> None:
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0], red[..., 1] = 220, 60
+    for frame in predict.frames([film(tmp_path / "c.avi", [red, red])]):
+        assert frame.image.mean((0, 1)) == pytest.approx([220, 60, 0], abs=12)
+
+
 def test_every_nth_frame(tmp_path: Path) -> None:
     path = film(tmp_path / "c.avi", [WALL + 20 * k for k in range(7)])
     seen = list(predict.frames([path], every=3))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from fercore import provenance
+from fercore.paths import ROOT
 
 SOURCE = (
     '"""What it is."""\nimport math\n\n\ndef area(r):\n    """Of a circle."""\n    return math.pi * r**2  # round\n'
@@ -46,3 +49,61 @@ def test_what_counts(tmp_path: Path, before: str, after: str, counts: bool) -> N
 
 def test_a_paper_goes_through_the_loop_the_run_and_itself_alone() -> None:
     assert len({provenance.code_of(name) for name in ("lan", "pcda", "baselines", "arcface", "landmarks")}) == 5
+
+
+# --- what the code of a run is -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package, in which files may be edited, looked at in place of the one that is imported."""
+    shutil.copytree(ROOT / "fercore", tmp_path / "fercore", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    return tmp_path / "fercore"
+
+
+def edited(file: Path, more: str = "EDITED = 1\n") -> None:
+    """With a line more, and a later time: what was read of the file before does not hold."""
+    file.write_text(file.read_text() + more)
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 10**9))
+
+
+SEEN = (
+    "training/loop.py", "training/batches.py", "training/testing.py", "training/experiments.py",
+    "data/parts.py", "data/augment.py", "data/protocols.py", "data/prepared.py", "data/labels.py",
+    "backbones/weights.py", "backbones/resnet.py", "recipe.py", "evaluate.py",
+    "papers/lan.py", "papers/baselines.py", "papers/clustering.py",
+    "__init__.py", "papers/__init__.py", "training/__init__.py", "data/__init__.py",
+)  # fmt: skip
+UNSEEN = (
+    "papers/pcda.py",
+    "papers/arcface.py",
+    "cli.py",
+    "records.py",
+    "ledger/claims.py",
+    "data/twins.py",
+    "paths.py",
+)
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_an_edit_of_what_a_run_goes_through_is_seen(name: str, tree: Path) -> None:
+    before = provenance.code_of("lan")
+    edited(tree / name)
+    assert provenance.code_of("lan") != before
+
+
+def test_an_edit_of_anything_else_is_not(tree: Path) -> None:
+    before, theirs = provenance.code_of("lan"), provenance.code_of("pcda")
+    for name in UNSEEN:
+        edited(tree / name)
+    assert provenance.code_of("lan") == before and provenance.code_of("pcda") != theirs
+
+
+def test_an_import_within_a_function_is_followed(tree: Path) -> None:
+    (tree / "hidden.py").write_text("VALUE = 1\n")
+    edited(tree / "papers/clustering.py", "def late():\n    from fercore import hidden\n    return hidden.VALUE\n")
+    before = provenance.code_of("lan")
+    edited(tree / "hidden.py")
+    assert provenance.code_of("lan") != before
+    assert tree / "hidden.py" in provenance.sources(["fercore.papers.lan"])

@@ -95,6 +95,11 @@ class ArcFaceRecipe(Recipe):
         super().check()
         if self.leave_out:
             raise ParameterError("Classes are people here, and none is left out.", do="leave leave_out empty")
+        if self.protocol != "identity":
+            what = (
+                f"protocol = '{self.protocol}' does not keep the people of the test apart from those who are classes."
+            )
+            raise ParameterError(what, do="take protocol identity")
 
 
 START = "identity"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.nn import functional as F
 
 from fercore.data.augment import MIRRORED, augment, erase, follow, normalise
@@ -46,6 +48,84 @@ def test_augmentation_changes_what_it_says() -> None:
     assert brighter.std((1, 2, 3)).div(x.std((1, 2, 3))).log().abs().max() < 0.31
     everything = augment(x, recipe()).images
     assert everything.shape == x.shape and everything.isfinite().all()
+
+
+def thetas(monkeypatch: pytest.MonkeyPatch, count: int = 4000, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The matrices (B, 2, 3) by which a batch is moved, and which of its images were mirrored."""
+    seen: list[Tensor] = []
+    grid = F.affine_grid
+
+    def spied(theta: Tensor, *words: Any, **more: Any) -> Tensor:
+        seen.append(theta)
+        return grid(theta, *words, **more)
+
+    monkeypatch.setattr(F, "affine_grid", spied)
+    torch.manual_seed(0)
+    found = augment(torch.zeros(count, 3, 2, 2), recipe(**(OFF | changes)))
+    return seen[0].numpy(), found.mirrored.numpy()
+
+
+def test_images_are_turned_moved_and_enlarged_within_the_recipe_s_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"rotation": 20.0, "shift": 0.1, "zoom": 0.3}
+    theta, mirrored = thetas(monkeypatch, flip=True, **limits)
+    square, offset = theta[:, :, :2], theta[:, :, 2]
+    scale = np.sqrt(np.abs(np.linalg.det(square)))
+    assert (np.linalg.det(square) < 0).tolist() == mirrored.tolist() and 0.45 < mirrored.mean() < 0.55
+    product = square.transpose(0, 2, 1) @ square
+    assert product == pytest.approx(scale[:, None, None] ** 2 * np.eye(2), abs=1e-5), "nothing is sheared"
+    assert np.abs(np.log(scale)).max() == pytest.approx(0.3, abs=0.005) and abs(np.log(scale).mean()) < 0.01
+    assert np.abs(offset).max(0) == pytest.approx(2 * 0.1, abs=0.005) and np.abs(offset.mean(0)).max() < 0.01
+    angle = np.degrees(np.arctan2(-square[:, 0, 1], square[:, 1, 1]))
+    assert np.abs(angle).max() == pytest.approx(20, abs=0.2) and abs(angle.mean()) < 1
+    draws = np.stack([scale, angle, *offset.T])
+    assert np.abs(np.corrcoef(draws) - np.eye(4)).max() < 0.06, "each by its own draw"
+
+
+@pytest.mark.parametrize("name", ["rotation", "shift", "zoom"])
+def test_one_change_is_no_other(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    theta, _ = thetas(monkeypatch, 50, **{name: 0.2 if name != "rotation" else 20})
+    square, offset = theta[:, :, :2], theta[:, :, 2]
+    assert offset.any() == (name == "shift")
+    assert np.ptp(np.linalg.det(square)) > 0.1 if name == "zoom" else np.linalg.det(square) == pytest.approx(1)
+    assert square[:, 0, 1].any() == (name == "rotation")
+
+
+def test_every_image_has_a_contrast_and_a_brightness_of_its_own() -> None:
+    torch.manual_seed(0)
+    x = torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)], 3).flatten(3).repeat(2000, 1, 1, 1)
+    found = augment(x, recipe(**(OFF | {"contrast": 0.4}))).images
+    dark, bright = (found[:, :, :, k::2].flatten(1) for k in (0, 1))
+    assert dark.std(1).max() < 1e-5 and bright.std(1).max() < 1e-5, "the same all over an image"
+    gain, offset = (bright - dark)[:, 0].numpy(), dark[:, 0].numpy()
+    for draw in (np.log(gain), offset):
+        assert np.abs(draw).max() == pytest.approx(0.4, abs=0.01) and abs(draw.mean()) < 0.03
+    assert abs(np.corrcoef(np.log(gain), offset)[0, 1]) < 0.1
+
+
+def test_what_is_erased_is_a_rectangle_of_noise_in_a_share_of_the_images() -> None:
+    torch.manual_seed(0)
+    x = torch.full((3000, 3, 40, 40), 9.0)
+    found = erase(x, 0.3)
+    holes = (found != x).any(1)
+    touched = holes.flatten(1).any(1)
+    assert 0.25 < touched.float().mean() < 0.32, "a few lie outside the grid"
+    rows, columns = holes.any(2), holes.any(1)
+    assert torch.equal(holes, rows[:, :, None] & columns[:, None, :]), "rectangles"
+    for side in (rows[touched].sum(1), columns[touched].sum(1)):
+        assert side.max() == 16 and side.float().quantile(0.05) >= 2, "up to 40 % of the side"
+    assert (rows[touched].sum(1) != columns[touched].sum(1)).float().mean() > 0.5
+    noise = found[holes[:, None].expand_as(found)]
+    assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
+    middle = (rows[touched].float() @ torch.arange(40.0)) / rows[touched].sum(1)
+    assert 14 < middle.mean() < 25 and middle.std() > 8, "anywhere"
+
+
+def test_a_picture_is_normalised_to_the_book_s_mean_and_spread() -> None:
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 1, 1, 3).expand(1, 8, 8, 3)
+    assert normalise(pixels, 8)[0, :, 3, 3].tolist() == pytest.approx([-2, -1.2, 2])
+    image = torch.randint(0, 255, (1, 32, 32, 3), dtype=torch.uint8)
+    small = normalise(image, 8)
+    assert small.shape == (1, 3, 8, 8) and small.std() < 0.6 * normalise(image, 32).std(), "an average, not a sample"
 
 
 # --- landmarks ----------------------------------------------------------------------------------------------

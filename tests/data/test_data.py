@@ -59,6 +59,19 @@ def test_hash_is_of_pixels_and_manifest(tmp_path: Path) -> None:
     assert prepared.content_hash(first.images, first.manifest.assign(yaw=1.0)) != first.hash
 
 
+def test_the_hash_is_of_every_image_and_of_their_shape() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (1100, 4, 4, 3), dtype=np.uint8)
+    table = pd.DataFrame({"sample": np.arange(1100).astype(str)})
+    before = prepared.content_hash(images, table)
+    for row in (0, 511, 512, 1023, 1024, 1099):
+        changed = images.copy()
+        changed[row, 3, 3, 2] ^= 1
+        assert prepared.content_hash(changed, table) != before, row
+    assert prepared.content_hash(images.reshape(1100, 2, 8, 3), table) != before
+    assert prepared.content_hash(images[::-1], table) != before
+    assert prepared.content_hash(np.asfortranarray(images), table) == before, "how they lie in memory does not count"
+
+
 def test_exception_inside_leaves_what_was_there(tmp_path: Path) -> None:
     path = write_prepared(tmp_path / "set")
     before = prepared.open_prepared(path).hash
@@ -287,6 +300,69 @@ def test_kdef_folds_hold_as_many_women_as_men() -> None:
     for fold in range(10):
         subjects = table["subject"].iloc[protocols.split(table, "lan-kdef-10fold", fold)["test"]].unique()
         assert 3 <= sum(name[0] == "F" for name in subjects) <= 4
+
+
+def test_a_kdef_fold_is_tested_and_the_next_one_validates() -> None:
+    table = manifest(70, 1)
+    folds = [protocols.split(table, "lan-kdef-10fold", fold) for fold in range(10)]
+    for fold, parts in enumerate(folds):
+        assert parts["validation"].tolist() == folds[(fold + 1) % 10]["test"].tolist()
+        assert len(parts["train"]) == 8 * len(parts["test"]) == 8 * 21
+
+
+@pytest.mark.parametrize("protocol", ["dmlnet-kdef-56-14", "phanet-multipie"])
+def test_a_split_by_people_gives_each_part_its_share_and_each_fold_other_people(protocol: str) -> None:
+    table = manifest(40, 2).assign(pan=np.resize([-30.0, 0.0, 30.0, 60.0], 240), tilt=0.0)
+    drawn = []
+    for fold in (0, 1):
+        parts = protocols.split(table, protocol, fold)
+        people = {name: set(table["subject"].iloc[rows]) for name, rows in parts.items()}
+        assert {name: len(who) for name, who in people.items()} == {"train": 28, "validation": 4, "test": 8}
+        used = table["pan"] <= 30 if protocol == "phanet-multipie" else table["pan"] < 99
+        assert sorted(np.concatenate(list(parts.values()))) == np.flatnonzero(used).tolist()
+        drawn.append(people["test"])
+    assert drawn[0] != drawn[1]
+
+
+def test_tilted_cameras_take_part_where_they_are_asked_for() -> None:
+    table = manifest(10, 8).assign(pan=np.resize([0.0, 45.0], 240), tilt=np.resize([0.0, 0.0, 0.0, 30.0], 240), level=4)
+    table["expression"] = np.resize(["happiness", "surprise", "neutral"], 240)
+    counts = {}
+    for name in ("pata-bu3dfe-s2", "pata-bu3dfe-s3"):
+        rows = np.concatenate(list(protocols.split(table, name).values()))
+        assert set(table["expression"].iloc[rows]) == {"happiness", "surprise"}
+        counts[name] = set(table["tilt"].iloc[rows])
+    assert counts == {"pata-bu3dfe-s2": {0.0}, "pata-bu3dfe-s3": {0.0, 30.0}}
+    with pytest.raises(DataError, match="needs the column 'level'"):
+        protocols.split(table.drop(columns="level"), "pata-bu3dfe-s3")
+
+
+def test_only_people_of_every_session_and_every_expression() -> None:
+    table = manifest(12, 4).assign(pan=0.0, session=np.resize([1, 2], 144))
+    short = (table["subject"] == "F00") & (table["session"] == 2)
+    rows = np.concatenate(list(protocols.split(table[~short].reset_index(drop=True), "pata-multipie-s1").values()))
+    kept = table[~short].reset_index(drop=True).iloc[rows]
+    assert set(kept["subject"]) == set(table["subject"]) - {"F00"} and len(kept) == 11 * 12
+    lost = (table["subject"] == "M01") & (table["expression"] == "surprise")
+    some = table[~lost].reset_index(drop=True)
+    rows = np.concatenate(list(protocols.split(some, "pata-multipie-s2").values()))
+    once = some.iloc[np.sort(rows)]
+    assert set(once["subject"]) == set(table["subject"]) - {"M01"}
+    assert once.groupby(["subject", "expression"]).size().tolist() == [1] * 33, "each expression of each once"
+    assert all(name.endswith("-0") for name in once["sample"]), "the first recording"
+    with pytest.raises(DataError, match="needs the column 'session'"):
+        protocols.split(table.drop(columns="session"), "pata-multipie-s1")
+
+
+def test_a_set_without_a_test_part_is_tested_on_its_validation_part() -> None:
+    table = manifest(30, 1).assign(split=np.where(np.arange(90) < 75, "train", "validation"))
+    parts = protocols.split(table, "official")
+    assert parts["test"].tolist() == list(range(75, 90))
+    people = {name: set(table["subject"].iloc[rows]) for name, rows in parts.items()}
+    assert not people["train"] & people["validation"] and len(people["validation"]) == 2, "a tenth of 25 people"
+    assert sorted([*parts["train"], *parts["validation"]]) == list(range(75))
+    alone = protocols.split(table.assign(subject=""), "official")
+    assert len(alone["validation"]) == 7 and sorted([*alone["train"], *alone["validation"]]) == list(range(75))
 
 
 def test_official_split() -> None:

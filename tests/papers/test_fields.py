@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from accelerate.utils import set_seed
-from tiny import CLASSES, manifest, write_prepared
+from tiny import CLASSES, face_at, manifest, write_prepared
 
 from fercore import papers
 from fercore.data.parts import parts_of
 from fercore.data.prepared import Prepared, open_prepared
-from fercore.papers.lan import LANRecipe
-from fercore.papers.pcda import PCDARecipe
+from fercore.errors import ParameterError
 from fercore.recipe import Recipe
-from fercore.training import experiments, loop
-from fercore.training.batches import predict, to_predict
+from fercore.training import experiments, loop, testing
+from fercore.training.batches import NOTHING, accuracy, to_predict
 
 Change = Any
 With = tuple[dict[str, Any], Change]
@@ -43,48 +42,87 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 COMMON: dict[str, Change | With] = {
     "protocol": "phanet-kdef", "fold": 1, "seed": 1, "images": 12, "share": 0.5, "leave_out": "happiness",
     "oversample": True, "pretraining": "rafdb-twin", "start": "identity",
-    "image_size": 48, "width": 16, "stem": "imagenet", "last_stride": 2, "trunk": "ir50",
+    "image_size": 48, "width": 16, "stem": "imagenet", "last_stride": 2,
     "optimiser": "adamw", "epochs": 3, "batch_size": 8, "learning_rate": 0.03, "momentum": 0.5, "weight_decay": 0.1,
     "warmup": 0.6, "schedule": "constant", "final_rate": 0.5, "decay": (STEPS, 0.5), "decay_epochs": (STEPS, 2),
     "targets": "votes", "label_smoothing": 0.1, "average": 0.9, "small_epochs": 1, "standardise": True, "mirror": True,
     "flip": False, "rotation": 0.0, "shift": 0.0, "zoom": 0.0, "contrast": 0.0, "erase": 0.0,
-    "backbone_epochs": 2, "backbone_learning_rate": 0.2, "backbone_small_epochs": 1, "backbone_final_rate": 0.5,
 }  # fmt: skip
 """Another value of each field, with what else it needs to have an effect."""
+STAGED: dict[str, Change | With] = COMMON | {
+    "trunk": "ir50",
+    "backbone_epochs": 2, "backbone_learning_rate": 0.2, "backbone_small_epochs": 1, "backbone_final_rate": 0.5,
+}  # fmt: skip
+SGD = {"optimiser": "sgd", "learning_rate": 0.05}
+OF_PEOPLE: dict[str, Change | With] = COMMON | {"momentum": (SGD, 0.5)}
+"""Pre-training has AdamW, which has a momentum of its own."""
 CASES: dict[str, dict[str, Change | With]] = {
-    "lan": COMMON | {
+    "baselines": STAGED,
+    "lan": STAGED | {
         "method": "resnet18", "small_epochs": ({"method": "resnet18"}, 1),
         "alpha": 0.0, "fusion": "mean", "guidance": "random", "attentive": "larger",
         "clusters": 3, "cluster_sample": 6, "cluster_passes": 0, "refresh": 1,
     },
-    "pcda": COMMON | {
+    "pcda": STAGED | {
         # The landmark features have a grid of their own, which the trunk's has to be.
         "method": "plain", **{name: ({"method": "plain"}, COMMON[name]) for name in OF_GRID},
         "landmark_weights": "", "frozen": False, "dot": False, "cross": False, "heat": "sum", "blocks": 2,
         "dimensions": 48, "heads": 2, "drop": 0.5, "anchor_weight": 0.5, "anchor": "plain", "detach": True,
     },
+    "arcface": {name: case for name, case in OF_PEOPLE.items() if name != "fold"} | {
+        "optimiser": "sgd", "average": 0.9, "standardise": False, "trunk": "ir50", "dimensions": 64, "scale": 8.0,
+        "margin": 0.0,
+    },
+    "landmarks": OF_PEOPLE | {"optimiser": "sgd", "small_epochs": 0, "fold": ({"protocol": "phanet-kdef"}, 1)},
 }  # fmt: skip
+REFUSED = {"leave_out": "happiness", "protocol": "phanet-kdef"}
+"""What pre-training on people can't have: they are its classes, and its split knows which of them it tests on."""
+WITHOUT = {
+    "baselines": {"method"},
+    "arcface": {"method", "fold", "pretraining", "targets", "label_smoothing", "mirror", *REFUSED},
+    "landmarks": {
+        "method", "pretraining", "targets", "label_smoothing", "mirror", "width", "stem", "last_stride", "small_epochs",
+    },
+}  # fmt: skip
+"""Fields of all recipes for which a paper has no use: there is one method, one fold, no stage before, no trunk."""
+UNUSED = [("arcface", "label_smoothing"), ("landmarks", "label_smoothing"), ("landmarks", "width")]
+"""Some of them, which are looked at."""
 SMALL = {"images": 0, "batch_size": 16, "epochs": 2, "cluster_sample": 8, "warmup": 0.2, "image_size": 32}
-KINDS: dict[str, type[Recipe]] = {"lan": LANRecipe, "pcda": PCDARecipe}
+PEOPLE = ("arcface", "landmarks")
+KINDS: dict[str, type[Recipe]] = {paper: type(papers.module(paper).recipe()) for paper in CASES}
+
+
+def test_every_paper_is_looked_at() -> None:
+    assert set(CASES) == set(papers.names())
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """Stripes of ten people, uneven classes, with votes."""
-    table = manifest(10, 2)
-    table = table[(table["expression"] == "neutral") | (table.index % 2 == 0)].reset_index(drop=True)
-    table[[f"votes_{name}" for name in CLASSES]] = np.random.default_rng(0).integers(1, 5, (len(table), 3))
-    return open_prepared(write_prepared(tmp_path_factory.mktemp("data") / "stripes", table, size=48))
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
+    """For each paper stripes of a few people: uneven classes with votes, or all that is known of a rendered face."""
+    rng = np.random.default_rng(0)
+    plain = manifest(10, 2)
+    plain = plain[(plain["expression"] == "neutral") | (plain.index % 2 == 0)].reset_index(drop=True)
+    plain[[f"votes_{name}" for name in CLASSES]] = rng.integers(1, 5, (len(plain), 3))
+    known = manifest(6, 3)
+    known = known[(known["expression"] == "neutral") | (known["subject"] != "F00")].reset_index(drop=True)
+    person = known["subject"].str[1:].astype(int)
+    known["split"] = np.select([person > 3, person == 1], ["test", "validation"], "train")
+    known["yaw"] = rng.uniform(-60, 60, len(known))
+    known["landmarks"] = [face_at(*place).ravel() for place in rng.uniform(16, 32, (len(known), 2))]
+    known["visible"] = [np.arange(68) % 2 == 0] * len(known)
+    folder = tmp_path_factory.mktemp("data")
+    sets = [open_prepared(write_prepared(folder / name, t, 48)) for name, t in (("plain", plain), ("known", known))]
+    return {paper: sets[paper in PEOPLE] for paper in CASES}
 
 
 @pytest.fixture(scope="module")
-def behaviour(data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def behaviour(data: dict[str, Prepared], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """:func:`run` of a recipe, remembered."""
     folder, known = tmp_path_factory.mktemp("runs"), dict[str, Any]()
 
     def remembered(recipe: Recipe) -> dict[str, Any]:
         if recipe.key() not in known:
-            known[recipe.key()] = run(data, folder, recipe)
+            known[recipe.key()] = run(data[recipe.paper], folder, recipe)
         return known[recipe.key()]
 
     return remembered
@@ -93,20 +131,27 @@ def behaviour(data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def run(data: Prepared, folder: Path, recipe: Recipe) -> dict[str, Any]:
     """What a recipe does: the rows that it takes, all that comes out of its training, and what it starts from."""
     module = papers.module(recipe.paper)
+    data = module.view(data) if hasattr(module, "view") else data
     data = data.leaving_out(recipe.leave_out) if recipe.leave_out else data
     parts = parts_of(recipe, data)
+    truth = module.truth(recipe, data) if hasattr(module, "truth") else NOTHING
     set_seed(recipe.seed)
     network = module.model(recipe, len(data.classes))
     loss = module.criterion(recipe, network)
     refresh = partial(module.refresh, recipe) if hasattr(module, "refresh") else None
-    network, history = loop.fit(recipe, network, loss, data, parts, folder / recipe.key(), refresh=refresh)
-    answers = predict(network, to_predict(recipe, data, parts["test"], "cpu"), recipe.mirror)
+    judge = getattr(module, "judge", accuracy)
+    network, history = loop.fit(
+        recipe, network, loss, data, parts, folder / recipe.key(), truth=truth, refresh=refresh, judge=judge
+    )
+    batches = to_predict(recipe, data, parts["test"], "cpu", truth)
+    metrics, arrays = getattr(module, "test", testing.test)(recipe, network, data, parts["test"], batches)
     return {
         "parts": {name: rows.tolist() for name, rows in parts.items()},
         "starts": experiments.starts_of(recipe),
         "history": [{name: value for name, value in row.items() if name != "seconds"} for row in history],
         "weights": {name: value.numpy().tobytes() for name, value in network.state_dict().items()},
-        "answers": answers["expression"].tolist(),
+        "metrics": metrics,
+        "arrays": {name: value.tobytes() for name, value in arrays.items()},
     }
 
 
@@ -115,22 +160,31 @@ def base(paper: str, **changes: Any) -> Recipe:
     return papers.module(paper).recipe("smoke", "kdef-twin", **known)
 
 
-@pytest.mark.parametrize("paper", CASES)
-def test_every_field_is_looked_at(paper: str, behaviour: Any, data: Prepared, tmp_path: Path) -> None:
-    assert set(CASES[paper]) | set(BY_DESIGN) == set(KINDS[paper].model_fields)
-    assert not set(CASES[paper]) & set(BY_DESIGN)
-    again = run(data, tmp_path, base(paper))
-    assert again == behaviour(base(paper)), "what differs below does not differ by itself"
-
-
-@pytest.mark.parametrize(("paper", "field"), [(paper, field) for paper, cases in CASES.items() for field in cases])
-def test_a_field_has_an_effect(paper: str, field: str, behaviour: Any) -> None:
+def changed_in(paper: str, field: str) -> tuple[Recipe, Recipe]:
+    """A recipe in which a field has an effect, and the same with another value of it."""
     case = CASES[paper][field]
     needed, value = case if isinstance(case, tuple) else ({}, case)
     recipe = base(paper, **needed)
     changed = recipe.but(**{field: value})
     assert getattr(changed, field) != getattr(recipe, field)
-    stages = papers.module(paper).stages
+    return recipe, changed
+
+
+@pytest.mark.parametrize("paper", CASES)
+def test_every_field_is_looked_at(paper: str, behaviour: Any, data: dict[str, Prepared], tmp_path: Path) -> None:
+    assert set(CASES[paper]) | set(BY_DESIGN) | WITHOUT.get(paper, set()) == set(KINDS[paper].model_fields)
+    assert not set(CASES[paper]) & set(BY_DESIGN)
+    again = run(data[paper], tmp_path, base(paper))
+    assert again == behaviour(base(paper)), "what differs below does not differ by itself"
+
+
+EFFECTS = [(paper, field) for paper, cases in CASES.items() for field in cases if field not in WITHOUT.get(paper, ())]
+
+
+@pytest.mark.parametrize(("paper", "field"), EFFECTS)
+def test_a_field_has_an_effect(paper: str, field: str, behaviour: Any) -> None:
+    recipe, changed = changed_in(paper, field)
+    stages = getattr(papers.module(paper), "stages", lambda recipe: {})
     if field in OF_STAGE:
         assert stages(changed) != stages(recipe) and behaviour(changed) == behaviour(recipe)
     else:
@@ -138,9 +192,19 @@ def test_a_field_has_an_effect(paper: str, field: str, behaviour: Any) -> None:
 
 
 @pytest.mark.parametrize("paper", CASES)
-def test_names_have_none(paper: str, behaviour: Any) -> None:
+def test_names_and_what_a_paper_has_no_use_for_have_none(paper: str, behaviour: Any) -> None:
     changes = {"setting": "published", "preset": "quick", "dataset": "kdef", "data": {"people": 3}, "also_on": "kdef"}
     assert changes.keys() | {"paper"} == BY_DESIGN.keys()
     for field, value in changes.items():
         changed = {field: value} | ({"preset": "paper"} if field == "setting" else {})
-        assert behaviour(base(paper).but(**changed)) == behaviour(base(paper)), field
+        if (paper, field) != ("arcface", "setting"):
+            assert behaviour(base(paper).but(**changed)) == behaviour(base(paper)), field
+    for field in (field for own, field in UNUSED if own == paper):
+        recipe, changed = changed_in(paper, field)
+        assert behaviour(changed) == behaviour(recipe), field
+
+
+@pytest.mark.parametrize("field", REFUSED)
+def test_what_pre_training_on_people_can_not_have_is_refused(field: str) -> None:
+    with pytest.raises(ParameterError, match="people"):
+        base("arcface").but(**{field: REFUSED[field]})

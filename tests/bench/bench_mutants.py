@@ -1,0 +1,67 @@
+"""How many slips the tests would catch: `python tests/bench/bench_mutants.py`, about an hour and a half on two cores.
+
+mutmut changes one thing in a function at a time (a number, a comparison, an argument, a string, a name that is lost);
+of all these mutants so many are drawn by a seed in each area, and for each the tests that reach its function are run
+until one fails. Printed are, by area, how many mutants there are, how many were drawn, how many were killed (found, or
+so slow that they were stopped), the share in per cent; then every survivor. The tests are those that take no book
+(`[tool.mutmut]` in pyproject.toml). Another seed draws others: `python tests/bench/bench_mutants.py 1`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+AREAS: Mapping[str, tuple[str, int]] = {
+    "papers": ("papers/*.py", 70), "loop": ("training/loop.py", 22), "experiments": ("training/experiments.py", 22),
+    "data": ("data/*.py", 98), "records": ("records.py", 22), "claims": ("ledger/claims.py", 22),
+    "weights": ("backbones/weights.py", 22), "prediction": ("predict.py", 22),
+}  # fmt: skip
+"""Files below ``fercore`` of each area, and how many mutants are drawn."""
+SURVIVED, KILLED = 0, {1, 3, 24, 36, 152, 255, -24, -9}
+"""Exit codes: of a test run that found nothing; of one that failed, or was stopped for its time."""
+
+
+def names(pattern: str) -> Iterator[str]:
+    """Every mutant of the files, by the name that mutmut gives it."""
+    from mutmut.mutation.file_mutation import mutate_file_contents
+    from mutmut.utils.format_utils import get_mutant_name
+
+    for file in sorted((ROOT / "fercore").glob(pattern)):
+        found = mutate_file_contents(file.name, file.read_text())
+        yield from (get_mutant_name(file.relative_to(ROOT), name) for name in found.mutant_names)
+
+
+def outcomes() -> dict[str, int | None]:
+    """The exit code of the tests for each mutant that was run."""
+    found: dict[str, int | None] = {}
+    for file in (ROOT / "mutants").rglob("*.meta"):
+        found |= json.loads(file.read_text())["exit_code_by_key"]
+    return found
+
+
+def main(seed: int = 0, areas: Mapping[str, tuple[str, int]] = AREAS, *, run: bool = True) -> None:
+    generator = random.Random(seed)
+    every = {area: sorted(names(pattern)) for area, (pattern, _) in areas.items()}
+    drawn = {area: generator.sample(found, min(areas[area][1], len(found))) for area, found in every.items()}
+    chosen = [name for own in drawn.values() for name in own]
+    if run:
+        subprocess.run([sys.executable, "-m", "mutmut", "run", "--max-children", "2", *chosen], cwd=ROOT, check=True)
+    codes = outcomes() if run else {}
+    print(f"{'area':<12} {'mutants':>8} {'drawn':>6} {'killed':>7} {'%':>6}")
+    for area, own in {**drawn, "all": chosen}.items():
+        killed = sum(codes.get(name) in KILLED for name in own)
+        there = sum(map(len, every.values())) if area == "all" else len(every[area])
+        print(f"{area:<12} {there:8,} {len(own):6} {killed:7} {100 * killed / len(own):6.1f}")
+    for name in chosen:
+        if run and codes.get(name) not in KILLED:
+            print(f"survived: {name}" + ("" if codes.get(name) == SURVIVED else f" ({codes.get(name)})"))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
