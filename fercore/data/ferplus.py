@@ -229,8 +229,9 @@ def prepare(
 
 
 def key(source: Path, rule: str = "majority", labels: str = "label.csv") -> str:
-    """What a prepared FERPlus depends on: the source's content, the rule, the label file, the pose lists."""
-    parts = [rule, labels]
+    """What a prepared FERPlus depends on: the archive's content, or a folder's labels and the names and sizes of its
+    pictures; the rule, the label file, the pose lists."""
+    parts = [rule, labels, *([] if source.is_file() else [picture_files.names_and_sizes(source, (".png",))])]
     files = [source] if source.is_file() else [*sorted(source.glob("data/*/label.csv")), source / "fer2013new.csv"]
     files += [source.parent / "pose_lists" / name for name, _ in POSE_LISTS.values()]
     parts += [file_hash(path) for path in files if path.is_file()]

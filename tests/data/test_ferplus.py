@@ -124,6 +124,29 @@ def test_pose_lists_beside_the_images_mark_the_subsets(tmp_path: Path) -> None:
     assert ferplus.key(source, "majority", "label.csv") != before
 
 
+@pytest.mark.parametrize("lay_out", [ferplus_folder, ferplus_archive], ids=["folder", "archive"])
+def test_the_key_follows_labels_pictures_rule_and_label_file(lay_out: Callable[..., Path], tmp_path: Path) -> None:
+    def key(change: Callable[[Files], None] | None = None, *choice: str) -> str:
+        files = ferplus_files()
+        if change:
+            change(files)
+        root = Path(tempfile.mkdtemp(dir=tmp_path))
+        return ferplus.key(lay_out(root, files), *choice)
+
+    changes = [
+        changed(LABELS, lambda data: data.replace(b"0,9,0", b"0,8,0")),
+        changed("data/FER2013Test/label.csv", lambda data: data.replace(b"9,0,0", b"8,0,0")),
+        changed(NEW, lambda data: data.replace(b",9,", b",8,", 1)),
+        changed(PICTURE, png(33, 48) + b"more"),
+        changed(PICTURE, None),
+    ]
+    keys = [key(change) for change in changes]
+    keys += [key(), key(None, "plurality"), key(None, "majority", "fer2013new.csv")]
+    assert len(set(keys)) == len(keys)
+    if lay_out is ferplus_folder:
+        assert key() == key(), "where it lies does not count"
+
+
 def test_quirks_of_the_label_files(tmp_path: Path) -> None:
     files = ferplus_files()
     name = "data/FER2013Train/label.csv"
