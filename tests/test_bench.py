@@ -21,6 +21,7 @@ TINY = {
         **{"side": 32, "batches": (1,), "repeats": 1, "peaks": (64,)},
         **{"forms": ("eager", "folded"), "precisions": ("fp32",)},
     },
+    "bench_mutants": {"areas": {"loop": ("training/loop.py", 3)}, "run": False},
     "bench_predict": {"frames": 2},
     "bench_sets": {"rafdb_images": 30, "affectnet_rows": 200, "scans": 1, "grid": 20, "pictures": 4, "real": False},
     "bench_train": {"images": 64, "turns": 1},

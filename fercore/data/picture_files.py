@@ -190,7 +190,9 @@ class PictureSet(NamedTuple):
             faces.check(treatment, yunet)
             model = file_hash(Path(yunet).expanduser()) if yunet else ""
             drawn += [treatment, model, code_hash(["fercore.data.faces"])]
-        return " ".join([str(size or self.size), *words, names_and_sizes(source, self.endings), *map(file_hash, labels), *drawn])
+        return " ".join(
+            [str(size or self.size), *words, names_and_sizes(source, self.endings), *map(file_hash, labels), *drawn]
+        )
 
 
 def read_picture(path: Path, root: Path | None = None) -> np.ndarray:

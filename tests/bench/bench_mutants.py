@@ -1,4 +1,4 @@
-"""How many slips the tests would catch: `python tests/bench/bench_mutants.py`, about an hour and a half on two cores.
+"""How many slips the tests would catch: `python tests/bench/bench_mutants.py`, about an hour on two cores.
 
 mutmut changes one thing in a function at a time (a number, a comparison, an argument, a string, a name that is lost);
 of all these mutants so many are drawn by a seed in each area, and for each the tests that reach its function are run
