@@ -247,8 +247,8 @@ def test_the_command_writes_a_row_a_face_and_frame(trained: Path, tmp_path: Path
     save(pictures / "wall.png", WALL)
     save(pictures / "deeper" / "wall.png", WALL)
     words = ("predict", pictures, "--model", trained, "--overlay", tmp_path / "drawn", "--attention")
-    lines = command.good(*words, "--table", tmp_path / "out" / "found.csv")
-    table = rows(tmp_path / "out" / "found.csv")
+    lines = command.good(*words, "--table", tmp_path / "much" / "deeper" / "found.csv")
+    table = rows(tmp_path / "much" / "deeper" / "found.csv")
     people = [row for row in table if row["source"].endswith("people.png")]
     assert len(people) >= 2 and {row["face"] for row in people} == {str(k) for k in range(len(people))}
     for row in people:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,6 +145,21 @@ def test_what_is_not_there_says_how_to_get_it(tmp_path: Path, monkeypatch: pytes
         catalogue.prepare("rafdb")
     with pytest.raises(ParameterError, match="no option of rafdb"):
         catalogue.prepare("rafdb", rule="majority")
+
+
+def test_a_check_follows_no_link_and_takes_no_other_format(raf: Path) -> None:
+    aligned = raf / "Image" / "aligned"
+    picture(raf.parents[1] / "secret.jpg")
+    (aligned / "train_00001_aligned.jpg").unlink()
+    (aligned / "train_00001_aligned.jpg").symlink_to(raf.parents[1] / "secret.jpg")
+    said = "\n".join(check(raf.parent).problems)
+    assert "1 labels without a picture: train_00001_aligned.jpg" in said
+    outside = picture_files.look(aligned, pd.DataFrame({"file": ["../../../../secret.jpg"]}))
+    assert len(outside) == 1 and "leads out of its folder" in outside[0]
+    for ending in ("GIF", "TIFF", "WEBP"):
+        Image.new("RGB", (9, 9)).save(raf / "other.jpg", format=ending)
+        with pytest.raises(DataError, match="none of PNG, JPEG, BMP"):
+            picture_files.read_picture(raf / "other.jpg")
 
 
 # --- KDEF ----------------------------------------------------------------------------------------------

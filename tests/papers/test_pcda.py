@@ -300,6 +300,12 @@ def test_anchor_loss_without_neutral_treats_all_classes_alike() -> None:
     features, logits, labels = torch.randn(9, 6), torch.randn(9, 3), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
     plain = NeutralAwareAnchorLoss(None)(features, logits, labels)
     assert plain.item() == pytest.approx(pcda.anchor_distance(features, pcda.anchors(logits, labels), labels).item())
+    features.requires_grad_()
+    anchor = pcda.anchors(logits, labels)
+    for detach in (False, True):
+        loss = NeutralAwareAnchorLoss(None, detach=detach)(features, logits, labels)
+        (gradient,) = torch.autograd.grad(loss, features)
+        assert gradient[anchor].any() != detach, "an anchor may stand still here, too"
     shifted = NeutralAwareAnchorLoss(None)(features.roll(3, 0), logits.roll(3, 0).roll(1, 1), labels)
     assert shifted.item() == pytest.approx(plain.item(), rel=1e-5), "no class is another one"
 

@@ -129,6 +129,37 @@ def test_published_pcda_has_one_stage_alone(start: str, dataset: str) -> None:
         assert module.stages(recipe) == {} and recipe.setting == "published" and recipe.epochs == 200
 
 
+SMALL = {"image_size": 32, "width": 8, "stem": "small", "last_stride": 1, "batch_size": 32}
+LEARNT = {"images": 512, "learning_rate": 0.02, "backbone_learning_rate": 0.05} | SMALL
+SMOKE: dict[str, dict[str, Any]] = {
+    "baselines": LEARNT | {"dataset": "kdef-twin", "protocol": "lan-kdef-10fold"},
+    "lan": LEARNT | {"dataset": "kdef-twin", "protocol": "lan-kdef-10fold", "cluster_sample": 256},
+    "pcda": LEARNT | {
+        "dataset": "ferplus-twin", "protocol": "official", "trunk": "resnet18",
+        "blocks": 1, "dimensions": 24, "heads": 3, "drop": 0.1,
+    },
+    "arcface": SMALL | {
+        "dataset": "identity-twin", "protocol": "identity", "images": 256, "optimiser": "adamw",
+        "learning_rate": 2e-3, "weight_decay": 0.05, "final_rate": 0.02, "standardise": True, "erase": 0.1,
+    },
+    "landmarks": {
+        "dataset": "landmark-twin", "protocol": "official", "images": 128, "image_size": 32, "optimiser": "adamw",
+        "batch_size": 32, "learning_rate": 2e-3, "weight_decay": 0.01, "final_rate": 0.01,
+        "rotation": 15.0, "shift": 0.08, "contrast": 0.2, "erase": 0.1,
+    },
+}  # fmt: skip
+"""A first look, on whichever data a paper usually has: what is otherwise than a field's default."""
+
+
+@pytest.mark.parametrize("paper", papers.names())
+def test_every_field_of_a_first_look(paper: str) -> None:
+    recipe = papers.module(paper).recipe()
+    fields = type(recipe).model_fields
+    found = {name: value for name, value in recipe if fields[name].is_required() or value != fields[name].default}
+    assert found == {"paper": paper, "preset": "smoke"} | SMOKE[paper]
+    assert papers.module(paper).recipe("smoke", recipe.dataset) == recipe
+
+
 OURS = [record for record in records.find(preset="paper", dataset="ferplus") if record.recipe["paper"] in BASES]
 
 

@@ -164,6 +164,30 @@ def test_the_mean_of_the_weights_is_judged_and_kept(data: Prepared, tmp_path: Pa
     assert network.vector.tolist() == pytest.approx([ends[-1]] * 2, abs=1e-6)
 
 
+def test_the_mean_is_of_buffers_too(data: Prepared, tmp_path: Path) -> None:
+    """Batch norm's statistics belong to the weights that are averaged."""
+
+    class Counting(Drift):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, images: Tensor) -> Any:
+            self.seen += self.training
+            return super().forward(images)
+
+    judged: list[float] = []
+
+    def judge(recipe: Any, network: nn.Module, batches: Batches) -> float:
+        judged.append(network.seen.item())
+        return 0.0
+
+    rows = {"train": np.arange(64), "validation": np.arange(64, 72)}
+    recipe = tiny_paper.recipe(average=0.5, batch_size=32, epochs=2)
+    loop.fit(recipe, Counting(), DriftLoss(), data, rows, tmp_path, judge=judge)
+    assert judged == [1.5, 3.125], "1, then half of each step's and half of what was"
+
+
 def test_an_epoch_without_a_batch_of_two_images_is_refused(data: Prepared, tmp_path: Path) -> None:
     def order(rows: np.ndarray, epoch: int) -> list[np.ndarray]:
         return [rows[:1]]
