@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_faces import photograph
 from tiny import CLASSES, Command, manifest, write_prepared
@@ -95,7 +96,38 @@ def test_a_whole_picture_gives_what_the_training_code_gives(trained: Path, tmp_p
     assert np.allclose(own, expected, atol=1e-5) and record.classes == list(CLASSES)
 
 
-def test_a_network_of_grey_pictures_is_shown_grey(trained: Path) -> None:
+def test_a_face_is_answered_as_the_recipe_says(trained: Path, tmp_path: Path) -> None:
+    """From both sides, standardised, and cut in the size of the pictures that it learnt from."""
+    prepared = open_prepared(write_prepared(tmp_path / "data"))
+    network, some = predict.load(trained)[1], np.arange(9)
+    answers = []
+    for changes in ({}, {"mirror": True}, {"standardise": True}):
+        recipe = lan.recipe("smoke", **(SMALL | changes))
+        expected = answered(network, to_predict(recipe, prepared, some, "cpu"), recipe.mirror)["expression"]
+        predictor = Predictor(trained, whole=True)
+        predictor.record.recipe.update(changes)
+        own = [predictor.faces(np.asarray(prepared.images[row]))[0].probabilities for row in some]
+        assert np.allclose(own, expected, atol=1e-5), changes
+        answers.append(np.array(own))
+    assert min(np.abs(answers[0] - other).max() for other in answers[1:]) > 1e-3, "they are not the same by chance"
+
+
+@pytest.mark.parametrize(
+    ("made", "size"),
+    [({"size": 40}, 40), ({"parameters": {"size": 24}}, 24), ({}, 16)],
+    ids=["real", "twin", "neither"],
+)
+def test_a_face_is_cut_in_the_size_of_what_was_learnt_from(
+    made: dict[str, Any], size: int, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, cut, sizes = Predictor(trained, whole=True), faces.cut, []
+    predictor.record.data.made = made
+    monkeypatch.setattr(faces, "cut", lambda i, f, s, **more: sizes.append((s, *f.square)) or cut(i, f, s, **more))
+    predictor.faces(WALL)
+    assert sizes == [(size, 20, 0, 120)], "the middle square of a picture that is wider than high"
+
+
+def test_a_network_of_grey_pictures_is_shown_grey(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor(trained, whole=True)
     image = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
     grey = np.repeat(np.asarray(Image.fromarray(image).convert("L"))[..., None], 3, 2)
@@ -104,6 +136,12 @@ def test_a_network_of_grey_pictures_is_shown_grey(trained: Path) -> None:
     predictor.record.data.made["parameters"] = {"grey": True}
     seen = [predictor.faces(one)[0].probabilities for one in (image, grey)]
     assert np.allclose(*seen, atol=2e-2)
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr(
+        predict, "normalise", lambda batch, *_: shown.append(batch.numpy()) or torch.zeros(1, 3, 16, 16)
+    )
+    predictor.faces(np.full((20, 20, 3), (200, 100, 50), np.uint8))
+    assert set(shown[0].ravel()) == {round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)}, "the weights of luma"
 
 
 def test_maps_lie_over_the_faces(trained: Path) -> None:

@@ -90,6 +90,12 @@ def test_one_change_is_no_other(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert square[:, 0, 1].any() == (name == "rotation")
 
 
+def test_what_comes_into_the_picture_is_what_lay_at_its_border() -> None:
+    torch.manual_seed(0)
+    found = augment(torch.full((40, 3, 12, 12), 7.0), recipe(**(OFF | {"rotation": 30, "shift": 0.3, "zoom": 0.3})))
+    assert (found.images - 7).abs().max() < 1e-4
+
+
 def test_every_image_has_a_contrast_and_a_brightness_of_its_own() -> None:
     torch.manual_seed(0)
     x = torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)], 3).flatten(3).repeat(2000, 1, 1, 1)

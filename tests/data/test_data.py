@@ -416,6 +416,21 @@ def test_made_once_a_preset(own_place: Path) -> None:
     assert first.path.parent == own_place / "prepared"
 
 
+def test_made_once_for_each_choice(own_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, object]] = []
+
+    def make(target: Path, preset: str, **options: object) -> None:
+        made.append(options)
+        write_prepared(target)
+
+    entry = catalogue.Entry("Stripes", False, lambda preset, **options: f"{preset} {sorted(options.items())}", make)
+    monkeypatch.setitem(catalogue.DATASETS, "kdef-twin", entry)
+    found = [catalogue.prepare("kdef-twin", changes=changes) for changes in ({}, {"size": 20}, {"size": 24}, None)]
+    found.append(catalogue.prepare("kdef-twin", size=20))
+    assert made == [{}, {"size": 20}, {"size": 24}]
+    assert found[0].path == found[3].path and found[1].path == found[4].path != found[2].path
+
+
 def test_catalogue_errors(own_place: Path) -> None:
     with pytest.raises(ParameterError, match=r"no data set 'kdef-twn'.*did you mean 'kdef-twin'.*ferplus"):
         catalogue.prepare("kdef-twn")

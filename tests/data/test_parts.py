@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import manifest, write_prepared
 
-from fercore.data import parts
+from fercore.data import parts, protocols
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.papers import lan
 
@@ -28,6 +28,13 @@ def test_thinned_rows_are_a_seeded_subset() -> None:
     assert len(set(first)) == 30 and set(first) <= set(rows) and (np.diff(first) > 0).all()
     assert np.array_equal(first, parts.thinned(rows, recipe))
     assert not np.array_equal(first, parts.thinned(rows, recipe.but(seed=1)))
+
+
+def test_the_rows_are_those_of_the_recipe_s_protocol_and_fold(data: Prepared) -> None:
+    for protocol, fold in (("lan-kdef-10fold", 0), ("lan-kdef-10fold", 7), ("phanet-kdef", 3)):
+        found = parts.parts_of(lan.recipe("smoke", protocol=protocol, fold=fold), data)
+        expected = protocols.split(data.manifest, protocol, fold)
+        assert {name: rows.tolist() for name, rows in found.items()} == {n: r.tolist() for n, r in expected.items()}
 
 
 def test_a_share_is_of_what_is_trained_and_validated_on_not_of_the_test(data: Prepared) -> None:
@@ -80,5 +87,19 @@ def test_pans_are_subsets_where_cameras_stood() -> None:
     rows = np.arange(len(Fixed.manifest))
     Fixed.manifest["pan"] = np.resize([-90.0, 0.0, 90.0], len(rows))
     assert list(parts.subsets(Fixed, rows)) == ["test", "pan_-90", "pan_+0", "pan_+90"]
-    Fixed.manifest["pan"] = np.linspace(-40, 40, len(rows))
-    assert list(parts.subsets(Fixed, rows)) == ["test"]
+    for pans, told_apart in ((parts.MOST_PANS, True), (parts.MOST_PANS + 1, False)):
+        Fixed.manifest["pan"] = np.resize(np.arange(pans, dtype=float), len(rows))
+        assert len(parts.subsets(Fixed, rows)) == 1 + told_apart * pans
+
+
+def test_a_subset_is_of_the_rows_that_are_tested() -> None:
+    class Marked:
+        manifest = manifest(4, 30)
+
+    Marked.manifest["pose_over_30"] = np.arange(len(Marked.manifest)) % 3 == 0
+    Marked.manifest["pose_over_45"] = np.arange(len(Marked.manifest)) < 5
+    found = parts.subsets(Marked, np.array([9, 3, 7, 200]))
+    assert {name: mask.tolist() for name, mask in found.items()} == {
+        "test": [True] * 4, "pose_over_30": [True, True, False, False], "pose_over_45": [False, True, False, False],
+    }  # fmt: skip
+    assert "pose_over_45" not in parts.subsets(Marked, np.array([9, 7])), "none of them is turned so far"

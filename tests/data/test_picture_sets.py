@@ -15,7 +15,18 @@ from PIL import Image
 from test_render import write_wrl
 from tiny import Command
 
-from fercore.data import affectnet, bu3dfe, catalogue, kdef, multipie, picture_files, protocols, rafdb, twin_designs
+from fercore.data import (
+    affectnet,
+    bu3dfe,
+    catalogue,
+    kdef,
+    multipie,
+    picture_files,
+    protocols,
+    rafdb,
+    sfew,
+    twin_designs,
+)  # fmt: skip
 from fercore.data.check import check
 from fercore.data.pose_subsets import RAFDB_ORDER
 from fercore.errors import DataError, FercoreError, ParameterError
@@ -162,6 +173,53 @@ def test_a_check_follows_no_link_and_takes_no_other_format(raf: Path) -> None:
             picture_files.read_picture(raf / "other.jpg")
 
 
+def test_a_picture_that_a_telephone_turned_is_upright(tmp_path: Path) -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:5] = 200
+    note = Image.Exif()
+    note[0x0112] = 6  # to be turned by 90 degrees to the right
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=note)
+    seen = picture_files.read_picture(tmp_path / "turned.png")
+    assert seen.shape == (30, 20, 3) and seen[:, -5:].min() == 200 and seen[:, :-5].max() == 0
+
+
+def test_a_set_s_key_follows_pictures_labels_lists_and_choices(raf: Path) -> None:
+    def key(**choices: object) -> str:
+        return rafdb.SET.key(raf, **choices)
+
+    aligned, keys = raf / "Image" / "aligned", [key(), key(size=50), key(treatment="detected")]
+    assert key(size=100) == keys[0], "its usual size"
+    for change in (
+        lambda: (raf / rafdb.LABELS).write_text(
+            (raf / rafdb.LABELS).read_text().replace("train_00001.jpg 1", "train_00001.jpg 2")
+        ),
+        lambda: (raf.parent / "pose_lists" / "RAF_DB_dir_val_raf_db_list_45.txt").write_text(
+            "0/test_0001_aligned.jpg\n"
+        ),
+        lambda: (aligned / "train_00002_aligned.jpg").unlink(),
+        lambda: picture(aligned / "train_00003_aligned.jpg", (40, 40)),
+        lambda: (aligned / "train_00004_aligned.jpg").rename(aligned / "train_00002_aligned.jpg"),
+    ):
+        change()
+        keys.append(key())
+    assert len(set(keys)) == len(keys)
+    (raf / "notes.md").write_text("anything")
+    assert key() == keys[-1]
+
+
+def test_a_choice_is_part_of_the_key(pie: Path) -> None:
+    keys = {multipie.SET.key(pie, **choices) for choices in ({}, {"lights": "all"}, {"lights": "08"}, {"scream": "02"})}
+    assert len(keys) == 4 and multipie.SET.key(pie, lights="07", scream="03") in keys
+
+
+def test_a_list_marks_images_of_the_tested_part_alone(raf: Path) -> None:
+    file = raf.parent / "pose_lists" / "RAF_DB_dir_val_raf_db_list.txt"
+    file.write_text("0/test_0001_aligned.jpg\n0/train_00001_aligned.jpg\n")
+    listing = rafdb.read(raf)
+    assert listing.table["sample"][listing.table["pose_over_30"]].tolist() == ["test_0001"]
+    assert any("2 entries (1247 published), 1 without a test image" in problem for problem in listing.problems)
+
+
 # --- KDEF ----------------------------------------------------------------------------------------------
 
 
@@ -192,6 +250,7 @@ def test_kdef_is_prepared_by_person_and_pan(karolinska: Path) -> None:
     assert manifest["subject"].nunique() == 12 and set(manifest["pan"]) == {-90, -45, 0, 45, 90}
     row = manifest[manifest["sample"] == "BM04SAHR"].squeeze()
     assert (row["subject"], row["series"], row["expression"], row["pan"]) == ("M04", "B", "sadness", 45)
+    assert (row["sex"], row["split"]) == ("male", "all") and (manifest["yaw"] == manifest["pan"]).all()
     notes = " ".join(data.card["notes"])
     assert "1 files with a name of another form, which were left out: AF01/AF01V.JPG" in notes
     assert "1 pictures that are not there: AF01ANFL" in notes
@@ -298,6 +357,13 @@ def test_a_broken_csv_of_affectnet_is_named(affect: Path, change: Callable[[str]
     file.write_text(change(file.read_text()))
     with pytest.raises(DataError, match=said):
         affectnet.read(affect)
+
+
+def test_a_row_that_is_repeated_counts_once(affect: Path) -> None:
+    file = affect / "validation.csv"
+    before = affectnet.read(affect).table
+    file.write_text(file.read_text() + file.read_text().splitlines()[1] + "\n")
+    assert affectnet.read(affect).table.equals(before)
 
 
 def test_rows_that_lead_out_or_say_nothing_are_left_out(affect: Path) -> None:
@@ -408,6 +474,25 @@ def test_multipie_is_read_by_its_names(pie: Path) -> None:
     parts = protocols.split(manifest, "dmlnet-multipie")
     who = [set(manifest["subject"].iloc[rows]) for rows in parts.values()]
     assert not who[0] & who[1] and not who[0] & who[2] and not who[1] & who[2]
+
+
+def test_a_picture_that_lies_in_two_places_counts_once(pie: Path, scans: Path, films: Path) -> None:
+    for source, read, name in (
+        (pie, multipie.read, "001_01_01_051_07.png"),
+        (scans, bu3dfe.read, "F0001_HA01WH_F3D.wrl"),
+        (films, sfew.read, "Airheads_0005192_00_0000000_0.png".replace("_00_0000000_0", "00_00000000")),
+    ):
+        before = read(source).table
+        (file,) = (
+            path
+            for path in source.rglob(name)
+            if path.parent.name in ("05_1", "F0001", "Angry") and "Val" not in str(path)
+        )
+        copy = file.parent.parent / "zz" / file.parent.name / name if read is sfew.read else source / "zz" / name
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(file.read_bytes())
+        after = read(source).table
+        assert len(after) == len(before) and not after["sample"].duplicated().any(), name
 
 
 def test_choices_of_multipie(pie: Path) -> None:
@@ -541,6 +626,12 @@ def test_the_middle_square_is_taken(size: tuple[int, int], box: tuple[int, ...] 
     pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     expected = pixels if box is None else pixels[box[1] : box[3], box[0] : box[2]]
     assert np.array_equal(picture_files.square(pixels, 20), expected)
+
+
+def test_the_square_is_round_the_middle_of_a_box_and_as_large_as_its_longer_side() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    for box, (left, top) in (((10, 12, 8, 4), (10, 10)), ((10, 12, 4, 8), (8, 12)), ((57, 1, 8, 2), (52, 0))):
+        assert np.array_equal(picture_files.square(pixels, 8, box), pixels[top : top + 8, left : left + 8]), box
 
 
 def test_the_command_line_prepares_a_real_set_with_its_choices(

@@ -110,6 +110,8 @@ def test_people_of_the_test_are_strangers_and_those_of_the_validation_are_known(
     who = {name: set(table["subject"].iloc[rows]) for name, rows in parts.items()}
     assert not who["test"] & who["train"] and who["validation"] == who["train"]
     assert sorted(np.concatenate(list(parts.values()))) == list(range(len(table)))
+    held = table["sample"].iloc[parts["validation"]].tolist()
+    assert held == [f"p{k:02d}_7" for k in range(20) if k % 10 != 9], "the eighth image of each"
     with pytest.raises(ParameterError, match="one fold"):
         protocols.split(table, "identity", 1)
 

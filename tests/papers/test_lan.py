@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -467,6 +468,20 @@ def test_refresh_runs_when_the_recipe_says_and_leaves_the_network_alone(monkeypa
     assert lan.refresh(recipe.but(method="resnet18"), 0, network, CrossEntropy(), images) == {}
     assert lan.refresh(recipe.but(guidance="yaw"), 0, network, criterion, images) == {} and epochs == [0]
     assert lan.refresh(recipe.but(guidance="random"), 0, network, criterion, images) == {} and len(epochs) == 2
+
+
+def test_clusters_are_fitted_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = lan.recipe("smoke", seed=7, cluster_sample=9, cluster_passes=4)
+    network = lan.model(recipe, 7)
+    criterion = lan.criterion(recipe, network)
+    asked: list[tuple[int, int, int]] = []
+
+    def fit(self: GuidanceMap, stream: Any, *, sample: int, passes: int, generator: torch.Generator) -> None:
+        asked.append((sample, passes, generator.initial_seed()))
+
+    monkeypatch.setattr(GuidanceMap, "fit", fit)
+    lan.refresh(recipe, 0, network, criterion, Images(torch.randn(16, 3, 32, 32), 8))
+    assert asked == [(9, 4, 7)]
 
 
 class Images:

@@ -116,6 +116,24 @@ def test_the_weights_of_the_best_epoch_are_kept(
     assert network.vector.tolist() == pytest.approx([1 - 0.4 * best] * 2), "of epochs that are as good, the first"
 
 
+@pytest.mark.parametrize(("judged", "best"), [((0.2, 0.9, 0.4), 2), ((0.1, 0.2, 0.3), 3)])
+def test_the_criterion_is_that_of_the_best_epoch(
+    judged: tuple[float, ...], best: int, data: Prepared, tmp_path: Path
+) -> None:
+    class Counted(DriftLoss):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("steps", torch.zeros(()))
+
+        def forward(self, output: tiny_paper.Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            self.steps += 1
+            return super().forward(output, batch)
+
+    loss = Counted()
+    drift(data, tmp_path, scores(*judged), loss)
+    assert loss.steps == 4 * best
+
+
 def test_the_best_epoch_is_that_of_the_validation_part_at_the_full_size(data: Prepared, tmp_path: Path) -> None:
     seen: list[tuple[list[int], tuple[int, ...]]] = []
 

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import pytest
 import tiny_paper
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fercore import records
+from fercore import provenance, records
 from fercore.backbones import weights
+from fercore.data import catalogue
 from fercore.records import Record
 from fercore.training import experiments, loop
 
@@ -218,6 +219,60 @@ def test_what_a_run_stands_on_is_in_its_key(use: Callable[..., None], tmp_path: 
     assert len(keys | {own, before.key(recipe.but(seed=1), "code"), before.key(recipe, "other code")}) == 6
     moved = before._replace(starts={"backbone": start._replace(file=tmp_path / "moved")})
     assert moved.key(recipe, "code") == own, "where a file lies does not count"
+
+
+def test_every_set_is_prepared_at_the_run_s_preset(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+    prepare = catalogue.prepare
+
+    def spied(name: str, preset: str = "smoke", **more: Any) -> Any:
+        asked.append((name, preset, more.get("changes", {})))
+        return prepare(name, preset)
+
+    monkeypatch.setattr(catalogue, "prepare", spied)
+    experiments._before(tiny_paper.recipe("quick", also_on="rafdb-twin", data={"stray": 0.1}), Path())
+    assert asked == [("kdef-twin", "quick", {"stray": 0.1}), ("rafdb-twin", "quick", {})]
+
+
+def test_the_seed_decides_what_a_network_begins_with(use: Callable[..., None]) -> None:
+    begun = []
+    for seed in (0, 5):
+        torch.manual_seed(seed)
+        begun.append(experiments._weights_note(tiny_paper.model(tiny_paper.recipe(), 3)).hash)
+        assert run(seed=seed, epochs=1).weights["method"].hash == begun[-1]
+    assert begun[0] != begun[1]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_trunk_that_learnt_from_other_colours_is_adapted(
+    ours: bool, use: Callable[..., None], begun: list[Begun], tmp_path: Path
+) -> None:
+    def model(recipe: Any, classes: int) -> nn.Module:
+        network = tiny_paper.model(recipe, classes)
+        network.backbone.entry = nn.Conv2d(3, 2, 1, bias=False), nn.BatchNorm2d(2)
+        return network
+
+    trunk, _ = files(tmp_path)
+    if not ours:  # a file of another package says nothing of classes
+        save_file(load_file(trunk), trunk)
+    adapted: list[Any] = []
+    use(model=model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "adapt_input", lambda *words: adapted.append(words[2]))
+        patch.setattr(weights, "load", lambda *words, **more: None)
+        run(start=trunk, epochs=1)
+    assert adapted == ([] if ours else [weights.IMAGENET])
+
+
+def test_a_run_of_code_that_is_proven_to_do_the_same_is_found(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(epochs=1)
+    monkeypatch.setattr(provenance, "code_of", lambda paper: "later")
+    steps = [records.Step("tiny", first.code, "later")]
+    for known, found in ((steps, True), ([records.Step("tiny", "later", first.code)], False)):
+        monkeypatch.setattr(records, "steps", lambda root=None, known=known: known)
+        assert (run(epochs=1).key == first.key) == found
 
 
 def test_weights_by_their_content_are_part_of_the_run(use: Callable[..., None], tmp_path: Path) -> None:

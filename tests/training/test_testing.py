@@ -216,6 +216,41 @@ def test_maps_and_features_are_kept_where_a_paper_has_them(use: Callable[..., No
     assert not [name for name in run(seed=1).arrays() if name.startswith(("map", "features"))]
 
 
+def test_maps_are_of_the_first_test_images(use: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    use(maps=lambda network, images: {"grey": images.mean(1)})
+    monkeypatch.setattr(testing, "SHOWN", 5)
+    arrays = run().arrays()
+    tested = protocols.split(catalogue.prepare("kdef-twin").manifest, "official")["test"]
+    assert arrays["map_rows"].tolist() == tested[:5].tolist() and len(arrays["map_grey"]) == 5
+
+
+def test_nobody_is_named_where_nobody_knows_who_is_shown(use: Callable[..., None], tmp_path: Path) -> None:
+    recipe, table = tiny_paper.recipe(), tiny_paper.turned()
+    for k, (who, named) in enumerate(((table["subject"], True), ("", False), ("F01", False))):
+        data = open_prepared(tiny_paper.write_turned(tmp_path / str(k), table.assign(subject=who)))
+        batches = to_predict(recipe, data, np.arange(30), "cpu", tiny_paper.truth(recipe, data))
+        arrays = testing.test(recipe, tiny_paper.model(recipe, 3), data, np.arange(30), batches)[1]
+        assert ("subjects" in arrays) == named
+
+
+def test_another_set_is_answered_as_the_recipe_predicts(use: Callable[..., None]) -> None:
+    """From both sides, and standardised."""
+    module, other = tiny_paper.paper(), catalogue.prepare("rafdb-twin")
+    torch.manual_seed(3)
+    network = tiny_paper.model(tiny_paper.recipe(), 3)
+    rows = protocols.split(other.manifest, "official")["test"]
+    network.classifier.weight.data *= 30  # no answer is a near thing
+    found = []
+    for changes in ({}, {"mirror": True}, {"standardise": True}):
+        recipe = tiny_paper.recipe(also_on="rafdb-twin", **changes)
+        numbers, matrix = testing.test_elsewhere(recipe, module, network, other, other)
+        answers = predict(network, to_predict(recipe, other, rows, "cpu"), recipe.mirror)["expression"].argmax(1)
+        assert numbers["accuracy"] == (answers == other.labels()[rows]).mean()
+        assert np.array_equal(matrix, evaluate.confusion(other.labels()[rows], answers, CLASSES))
+        found.append(answers.tolist())
+    assert found[0] != found[2], "they do not answer alike"
+
+
 def test_a_record_of_another_test_part_asks_the_other_set_s_own_protocol(use: Callable[..., None]) -> None:
     record = run(also_on="rafdb-twin")
     other = catalogue.prepare("rafdb-twin")
