@@ -251,6 +251,7 @@ def test_every_nth_frame(tmp_path: Path) -> None:
     path = film(tmp_path / "c.avi", [WALL + 20 * k for k in range(7)])
     seen = list(predict.frames([path], every=3))
     assert [frame.number for frame in seen] == [0, 3, 6]
+    assert [frame.seconds for frame in seen] == pytest.approx([0, 0.3, 0.6]) and {f.source for f in seen} == {str(path)}
     assert [frame.image.mean() - 110 for frame in seen] == pytest.approx([0, 60, 120], abs=4)
 
 
@@ -274,6 +275,69 @@ def test_a_video_that_is_none_and_a_camera_that_is_not_there(tmp_path: Path) -> 
     (one,) = predict.frames([tmp_path / "c.mp4"])
     (two,) = predict.frames(["77"])
     assert one.image is None and two.image is None and "camera 77" in two.problem
+
+
+# --- what is drawn ---------------------------------------------------------------------------------------
+
+
+def seen(**changes: Any) -> predict.Seen:
+    face = faces.Face((20.04, 30.06, 40.0), 0.87654, "left")
+    return predict.Seen(face, "happiness", np.array([0.2, 0.7, 0.1], np.float32))._replace(**changes)
+
+
+def test_a_face_has_a_square_round_it_and_its_answer_above_or_within() -> None:
+    yellow, wall = (255, 196, 0), np.full((200, 300, 3), 50, np.uint8)
+
+    def marked(top: float) -> np.ndarray:
+        face = faces.Face((20, top, 60), 1.0)
+        return (np.asarray(predict.draw(wall, [seen(face=face)])) == yellow).all(2)
+
+    low, high = marked(100), marked(4)
+    for square, top in ((low, 100), (high, 4)):
+        assert square[top, 20:81].all() and square[top + 60, 20:81].all() and square[top : top + 61, [20, 80]].all()
+        assert not square[:, :20].any() and not square[top + 62 :].any()
+    assert low[84:100, 20:60].any() and not low[104:140, 30:70].any(), "above the square where there is room"
+    assert high[8:20, 24:60].any() and not high[:4].any(), "within it where there is none"
+
+
+def test_a_map_is_red_where_it_is_greatest_and_clear_where_it_is_least() -> None:
+    black = np.zeros((100, 100, 3), np.uint8)
+    ramp = np.repeat(np.linspace(0, 1, 8)[:, None], 8, 1)
+    for values in (ramp, 5 * ramp - 3):  # only where it is more and where it is less counts
+        face = faces.Face((20, 20, 60), 1.0)
+        tinted = np.asarray(predict.draw(black, [seen(face=face, map=values)]))[:, 50]
+        assert tinted[76].tolist() == pytest.approx([220 * 160 / 255, 30 * 160 / 255, 30 * 160 / 255], abs=2)
+        assert tinted[45:76:6, 0].tolist() == sorted(tinted[45:76:6, 0]) and tinted[90].tolist() == [0, 0, 0]
+    flat = np.asarray(predict.draw(black, [seen(face=face, map=np.ones((8, 8)))]))
+    assert np.array_equal(flat, np.asarray(predict.draw(black, [seen(face=face)]))), "a map without a difference"
+
+
+def test_every_picture_that_is_drawn_has_a_name_of_its_own() -> None:
+    taken: set[str] = set()
+    frames = [
+        Frame("a/my photo.JPG", 0, 0, None), Frame("b/my photo.png", 0, 0, None), Frame("c/my photo.bmp", 0, 0, None),
+        Frame("film.avi", 0, 0, None), Frame("film.avi", 12, 0, None), Frame("camera 0", 3, 0, None),
+    ]  # fmt: skip
+    names = [predict._free_name(frame, taken) for frame in frames]
+    assert names == [
+        "my-photo.png", "my-photo-2.png", "my-photo-3.png", "film-000000.png", "film-000012.png", "camera-0-000003.png",
+    ]  # fmt: skip
+    assert taken == set(names)
+
+
+def test_a_row_says_where_the_face_is_how_sure_it_is_and_every_share() -> None:
+    frame = Frame("a.avi", 12, 1.23456, WALL)
+    row = predict.row(frame, 3, seen(pose=(10.04, -5.06, 1.0)), CLASSES)
+    assert row == {
+        "source": "a.avi", "frame": 12, "seconds": 1.235, "face": 3, "left": 20.0, "top": 30.1, "side": 40.0,
+        "score": 0.877, "looks": "left", "yaw": 10.0, "pitch": -5.1, "roll": 1.0, "expression": "happiness",
+        "p_neutral": 0.2, "p_happiness": 0.7, "p_surprise": 0.1,
+    }  # fmt: skip
+    assert predict.columns(CLASSES) == [*list(row)[:12], *list(row)[12:], "trained_on", "problem"]
+    assert "yaw" not in predict.row(frame, 0, seen(), CLASSES)
+    empty = {"source": "a.avi", "frame": 12, "seconds": 1.235}
+    assert predict.row(frame, None, None, CLASSES) == empty | {"problem": "no face found"}
+    assert predict.row(frame._replace(problem="torn"), None, None, CLASSES) == empty | {"problem": "torn"}
 
 
 # --- the table and the command -------------------------------------------------------------------------
