@@ -101,6 +101,12 @@ def _paired(runs: list[Record], others: list[Record]) -> tuple[list[Record], lis
     return [first[place] for place in both], [second[place] for place in both]
 
 
+def not_run(found: Found, paper: str) -> str:
+    """The rows of a paper's ablations that have no run, in words: ``Conv (map), 0.1 (lambda)``; ``none``."""
+    rows = ((name, row) for name, own in published.ablations(paper).items() for row in own)
+    return ", ".join(f"{row} ({name})" for name, row in rows if not found.get(name, {}).get(row)) or "none"
+
+
 def in_words(lines: pd.DataFrame, row: str) -> str:
     """What a row changes: ``+0.15 points (−0.30 to +0.60)``; lines: :func:`table`."""
     changed = lines[lines["difference"].notna()]

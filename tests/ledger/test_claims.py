@@ -435,6 +435,50 @@ def test_the_ledger_has_one_row_a_claim() -> None:
             assert int(counted[1]) == said.count("reproduced") <= int(counted[2]) <= len(said)
 
 
+def test_a_row_says_all_of_its_claim() -> None:
+    ours = claims.Measured(84.0, 83.0, 85.0, "3 seeds", "quick", 3, 1, ("a", "b"), "fercore train", ("b",), True, True)
+    twin = ours._replace(value=70.0, low=69.0, high=71.0, over="7 people", seeds=1, folds=10, records=("c",), stale=())
+    cells = [
+        claims.Comparison("T1", "LAN", "KDEF", "95.39", "%", None, twin, "", ()),
+        claims.Comparison("T1", "LAN", "RAF-DB", "88.30", "%", ours, None, "differs", ()),
+        claims.Comparison("T1", "LAN", "SFEW", "84.10", "%", ours, None, "reproduced", ()),
+        claims.Comparison("T1", "LAN", "FERPlus", "84.50", "%", ours, None, "inconclusive", ()),
+        claims.Comparison("T1", "LAN", "AffectNet", "60.00", "%", ours, None, "another setting", ()),
+    ]
+    claim = claims.Claim("lan", "table", "Table 1", "A title", "lan/training.ipynb", "a-cell", "differs", tuple(cells))
+    (row,) = claims.rows([claim]).to_dict("records")
+    assert row == {
+        "paper": "LAN", "claim": "Table 1", "kind": "table", "title": "A title", "headline": "LAN, RAF-DB",
+        "published": "88.30 %", "real value": 84.0, "real low": 83.0, "real high": 85.0, "real over": "3 seeds",
+        "real preset": "quick", "real seeds": 3, "real folds": 1, "real stale": ("b",),
+        **{f"twin {name}": row[f"twin {name}"] for name in ("value", "low", "high")},
+        "twin over": "", "twin preset": "", "twin seeds": 0, "twin folds": 0, "twin stale": (), "agree": "1 of 3",
+        "apart": "LAN, RAF-DB: 88.30, ours 84.00", "verdict": "differs", "notebook": "lan/training.ipynb",
+        "cell": "a-cell", "record": "c, a, b", "stale": "b", "command": "fercore train",
+    }  # fmt: skip
+    assert all(math.isnan(row[f"twin {name}"]) for name in ("value", "low", "high")), "the headline's, which is real"
+    (row,) = claims.rows([claim._replace(comparisons=tuple(cells[:1]))]).to_dict("records")
+    assert (row["headline"], row["twin value"], row["twin seeds"], row["agree"]) == ("LAN, KDEF", 70.0, 1, "")
+    (row,) = claims.rows([claim._replace(comparisons=(), kind="figure")]).to_dict("records")
+    command = "papermill notebooks/lan/training.ipynb out.ipynb -p preset quick"
+    assert (row["headline"], row["published"], row["record"], row["command"]) == ("", "", "", command)
+
+
+def test_which_kind_of_runs_stands_for_a_claim(tmp_path: Path) -> None:
+    """The published setting, then seeds enough, then the fullest preset, then the fewest departures, then most runs."""
+    for seed in SEEDS:
+        write(tmp_path, "lan", 80, seed)
+        write(tmp_path, "lan", 81, seed, start="identity")
+    write(tmp_path, "lan", 82, 0, "paper", setting="ours")
+    real = of(claims.load(tmp_path), "lan", "Table 3").headline.real
+    assert (real.value, real.preset, real.seeds) == (pytest.approx(80, abs=0.02), "quick", 3), "seeds before size"
+    for seed in SEEDS:
+        write(tmp_path, "lan", 82, seed, "paper", setting="ours")
+    assert of(claims.load(tmp_path), "lan", "Table 3").headline.real.value == pytest.approx(82, abs=0.02)
+    published_run(tmp_path, "lan", 83)
+    assert of(claims.load(tmp_path), "lan", "Table 3").headline.real.value == pytest.approx(83, abs=0.02)
+
+
 def test_a_record_of_older_code_is_marked_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in SEEDS:
         write(tmp_path, "resnet18", 80, seed)

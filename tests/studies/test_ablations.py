@@ -138,6 +138,16 @@ def test_runs_on_other_images_are_not_paired(tmp_path: Path) -> None:
         ablations.table(ablations.runs("lan", root=tmp_path), "lan")
 
 
+def test_rows_without_a_run_are_named() -> None:
+    every = {name: {row: [object()] for row in rows} for name, rows in published.ablations("pcda").items()}
+    assert ablations.not_run(every, "pcda") == "none"
+    del every["map"]["Conv"], every["blocks"]
+    lost = [f"{row} (blocks)" for row in published.ablations("pcda")["blocks"]]
+    assert sorted(ablations.not_run(every, "pcda").split(", ")) == sorted(["Conv (map)", *lost])
+    every["map"]["Max+Repeat"] = []
+    assert "Max+Repeat (map)" in ablations.not_run(every, "pcda")
+
+
 def test_a_row_is_said_in_words() -> None:
     lines = pd.DataFrame({"row": ["a", "b", "b"], "difference": [np.nan, np.nan, -0.254], "low": -0.5, "high": -0.001})
     assert ablations.in_words(lines, "b") == "−0.25 points (−0.50 to +0.00)"
