@@ -25,6 +25,7 @@ import torch
 from tiny import CLASSES, Command, write_prepared
 
 from fercore import evaluate, papers, provenance, records
+from fercore.backbones.cost import cost
 from fercore.data import catalogue, protocols
 from fercore.errors import FercoreError, RecordError
 from fercore.ledger.compare import differences, is_result
@@ -118,6 +119,11 @@ def test_a_field_younger_than_a_record_has_the_value_of_before(tmp_path: Path) -
     records.write(old, {"labels": np.arange(2)}, tmp_path)
     assert "start" not in json.loads((tmp_path / old.name / "record.json").read_text())["recipe"]
     assert records.read(tmp_path / old.name).recipe == record_of().recipe, "and the file's checksum holds"
+
+
+def test_what_stands_for_a_younger_field_is_its_default() -> None:
+    fields = lan.LANRecipe.model_fields
+    assert {name: fields[name].default for name in records._YOUNGER} == records._YOUNGER
 
 
 def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,6 +350,9 @@ def test_what_the_record_says_of_the_run(command: Command) -> None:
     assert all(note.norm > 0 for note in record.weights.values())
     assert all(row["first_loss"] > 0 and row["train_loss"] > 0 for rows in record.history.values() for row in rows)
     assert record.model["flops"] == 2 * record.model["multiply_adds"] > 0 < record.model["frames_per_second"]
+    network = lan.model(lan.LANRecipe.model_validate(record.recipe), len(CLASSES))
+    counted = cost(network, SMALL["image_size"])._asdict()
+    assert {name: record.model[name] for name in counted} == counted and record.model["class"] == "LAN"
     assert record.machine["device"] == "cpu" and record.machine["threads"] == 1 and record.machine["instructions"]
     assert datetime.fromisoformat(record.started).tzinfo is UTC and record.started <= datetime.now(UTC).isoformat()
     assert set(record.commit) == {"id", "dirty"} and record.versions["torch"] and record.peak_memory > 2**20

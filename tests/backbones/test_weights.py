@@ -111,6 +111,20 @@ def test_a_plain_pickle_is_never_executed(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "was-executed").exists()
 
 
+def test_a_part_of_a_network_may_be_enough(tmp_path: Path) -> None:
+    torch.save(_half(), tmp_path / "half.pth")
+    trunk = ResNet18()
+    before = {name: value.clone() for name, value in trunk.state_dict().items()}
+    with pytest.raises(WeightsError):
+        weights.load(trunk, tmp_path / "half.pth", share=0.6)
+    report = weights.load(trunk, tmp_path / "half.pth", share=0.4)
+    assert report.share == pytest.approx(len(report.matched) / 100) and 0.4 <= report.share < 0.6
+    assert len(report.matched) + len(report.missing) == 100 and not report.reshaped
+    theirs = _half()
+    for name, value in trunk.state_dict().items():
+        assert torch.equal(value, theirs.get(name, before[name])), name
+
+
 def test_another_width_is_named(tmp_path: Path) -> None:
     torch.save(checkpoint(), tmp_path / "wide.pth")
     with pytest.raises(WeightsError, match=r"conv1.weight: \(64, 3, 7, 7\) in the file, \(24, 3, 3, 3\) here"):

@@ -155,6 +155,8 @@ def test_what_a_refresh_returns_is_in_the_history(data: Prepared, tmp_path: Path
     _, history = run(data, tmp_path, Drift(), DriftLoss(), refresh=lambda epoch, *_: {"agreement": 0.5 + epoch})
     assert [row["agreement"] for row in history] == [0.5, 1.5]
     assert {"epoch", "train_loss", "train_drift", "first_loss", "validation_accuracy", "seconds"} < set(history[0])
+    assert history[0]["first_loss"] == 3, "before the first step, which takes from each of the three weights"
+    assert history[1]["first_loss"] < history[0]["train_loss"] < 3
 
 
 def draws(epoch: int, network: nn.Module, criterion: nn.Module, training: TrainingSet) -> None:

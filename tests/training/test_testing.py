@@ -256,4 +256,6 @@ def test_a_record_of_another_test_part_asks_the_other_set_s_own_protocol(use: Ca
     other = catalogue.prepare("rafdb-twin")
     rows = protocols.split(other.manifest, "official")["test"]
     assert record.metrics["on_rafdb-twin"]["images"] == len(rows) == record.arrays()["confusion_on_rafdb-twin"].sum()
-    assert set(record.further) == {"rafdb-twin"}
+    (note,) = record.further.values()
+    assert (note.name, note.images, note.hash) == ("rafdb-twin", {"all": len(other)}, other.hash) and not note.real
+    assert record.data.hash == catalogue.prepare("kdef-twin").hash
