@@ -111,6 +111,10 @@ def test_record_round_trip_and_find(tmp_path: Path) -> None:
     assert all(np.array_equal(first.arrays()[name], value) for name, value in arrays.items())
     assert records.find(tmp_path, seed=1, paper="lan") == [second] and not records.find(tmp_path, method="none")
     assert records.find(tmp_path / "none") == []
+    shutil.copytree(first.folder, tmp_path / f".{first.name}.123.partial")
+    assert [record.name for record in records.find(tmp_path)] == [first.name, second.name], (
+        "half-written ones do not count"
+    )
 
 
 def test_a_field_younger_than_a_record_has_the_value_of_before(tmp_path: Path) -> None:
