@@ -63,7 +63,7 @@ test: $(ENV) ## everything that is checked: style, unit tests, all notebooks, th
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory book PRESET=smoke
 	@echo "== Tests"
-	@CORES=$(CORES) OMP_NUM_THREADS=1 python -m pytest --numprocesses $(CORES) --dist loadfile
+	@CORES=$(CORES) OMP_NUM_THREADS=1 python -m pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 	@echo "== All checks passed. The book: $(CURDIR)/_build/html/index.html"
 
 lint: $(ENV) ## style of code and notebooks

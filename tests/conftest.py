@@ -29,6 +29,14 @@ def fercore(*words: object, cwd: Path = paths.ROOT, timeout: float = 600) -> sub
     )
 
 
+LONG = ("test_toy.py", "test_graph.py", "test_notebooks.py", "test_records.py", "test_unchanged.py", "test_fields.py")
+"""Files that take minutes: they come first, so that no process waits for the other one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Whichever test asks for the book first waits for it: the limit of the others does not apply."""
     if "book" in getattr(item, "fixturenames", ()):
