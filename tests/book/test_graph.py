@@ -19,7 +19,18 @@ from fercore.book.site import notebooks
 from fercore.paths import ROOT
 
 pytestmark = pytest.mark.slow
-LEFT_OUT = {".git", "mutants", ".venv", ".venv-uv", "_build", "_data", "_runs", ".snakemake", "__pycache__", "fercore.egg-info"}
+LEFT_OUT = {
+    ".git",
+    "mutants",
+    ".venv",
+    ".venv-uv",
+    "_build",
+    "_data",
+    "_runs",
+    ".snakemake",
+    "__pycache__",
+    "fercore.egg-info",
+}
 
 
 def copy_checkout(target: Path) -> Path:
