@@ -20,17 +20,8 @@ from fercore.paths import ROOT
 
 pytestmark = pytest.mark.slow
 LEFT_OUT = {
-    ".git",
-    "mutants",
-    ".venv",
-    ".venv-uv",
-    "_build",
-    "_data",
-    "_runs",
-    ".snakemake",
-    "__pycache__",
-    "fercore.egg-info",
-}
+    ".git", ".venv", ".venv-uv", "_build", "_data", "_runs", "mutants", ".snakemake", "__pycache__", "fercore.egg-info",
+}  # fmt: skip
 
 
 def copy_checkout(target: Path) -> Path:
