@@ -43,7 +43,7 @@ $(ENV): requirements.lock pyproject.toml
 	    echo "  What to do: install pip or python3-venv or uv, or check the network, and run make again"; exit 2; }; \
 	  echo '*' > .venv-uv/.gitignore; fi; \
 	[ -x .venv/bin/python ] || uv venv --quiet --python "$$python" .venv; \
-	uv pip sync --python .venv/bin/python --require-hashes requirements.lock; \
+	uv pip sync --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock; \
 	uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "== .venv is ready"

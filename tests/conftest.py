@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import filelock
 import pytest
 
 from fercore import paths
+from fercore.errors import FercoreError
 
 HTML = paths.ROOT / "_build" / "html"
 
@@ -41,6 +43,28 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Whichever test asks for the book first waits for it: the limit of the others does not apply."""
     if "book" in getattr(item, "fixturenames", ()):
         item.add_marker(pytest.mark.timeout(3600))
+
+
+PLAIN = re.compile(
+    r"; there are: |\bneeds? |, not |^There is no (metric|value|run) |^parameter|too (large|many) for|no vote for any|"
+    r"has (not )?(been|changed)|^it failed|failed in |not tested on the same|is empty|can't be split|labels$|its own, "
+)
+"""Errors that say what is expected, and so what to do, in the sentence itself."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def an_error_says_what_to_do() -> Iterator[None]:
+    """Whatever error a test meets is a sentence and says what to do: in words of its own, unless it is a plain one."""
+    written = FercoreError.__init__
+
+    def checked(self: FercoreError, what: str, *, do: str | None = None) -> None:
+        assert isinstance(what, str) and what and not what.isupper(), what
+        assert PLAIN.search(what) if do is None else do and not do[0].isupper() and not do.endswith("."), (what, do)
+        written(self, what, do=do)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FercoreError, "__init__", checked)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from fercore import provenance
+from fercore.data import bu3dfe, kdef, twins
+from fercore.data.twin_designs import parameters
 from fercore.paths import ROOT
 
 SOURCE = (
@@ -101,3 +103,27 @@ def test_an_import_within_a_function_is_followed(tree: Path) -> None:
     edited(tree / "hidden.py")
     assert provenance.code_of("lan") != before
     assert tree / "hidden.py" in provenance.sources(["fercore.papers.lan"])
+
+
+def test_a_name_that_is_no_module_is_refused() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"no module fercore\.head\."):
+        provenance.code_hash(["fercore.head"])
+
+
+def test_a_key_follows_the_code_that_renders_or_cuts(tree: Path, tmp_path: Path) -> None:
+    def keys() -> list[str]:
+        model = tmp_path / "model.onnx"
+        model.write_bytes(b"")
+        return [
+            twins.key(parameters("kdef-twin")), kdef.SET.key(tmp_path, treatment="detected", yunet=str(model)),
+            bu3dfe.SET.key(tmp_path),
+        ]  # fmt: skip
+
+    def changed(name: str) -> list[bool]:
+        before = keys()
+        edited(tree / name)
+        return [one != other for one, other in zip(before, keys(), strict=True)]
+
+    assert changed("heads/render.py") == [True, False, True]
+    assert changed("data/faces.py") == [False, True, False]
+    assert changed("papers/lan.py") == [False, False, False]

@@ -2,14 +2,16 @@
 
 mutmut changes one thing in a function at a time (a number, a comparison, an argument, a string, a name that is lost);
 of all these mutants so many are drawn by a seed in each area, and for each the tests that reach its function are run
-until one fails. Printed are, by area, how many mutants there are, how many were drawn, how many were killed (found, or
-so slow that they were stopped), the share in per cent; then every survivor. The tests are those that take no book
-(`[tool.mutmut]` in pyproject.toml). Another seed draws others: `python tests/bench/bench_mutants.py 1`.
+until one fails. What survives in a function that runs at import is tried again in a process of its own, as the others
+have imported it unchanged. Printed are, by area, how many mutants there are, how many were drawn, how many killed
+(found, or so slow that they were stopped), the share in per cent; then every survivor. The tests are those that take no
+book (`[tool.mutmut]` in pyproject.toml). Another seed draws others: `python tests/bench/bench_mutants.py 1`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -45,17 +47,46 @@ def outcomes() -> dict[str, int | None]:
     return found
 
 
+IMPORT = """
+import json, pytest
+from mutmut.configuration import config
+from mutmut.state import state
+pytest.main(["--collect-only", "-qqq", *config().pytest_add_cli_args_test_selection])
+print(json.dumps(sorted(state()._stats)))
+"""
+
+
+def tried_again(survivors: list[str]) -> dict[str, int]:
+    """The exit code of the tests for those survivors whose function runs while the tests are imported."""
+
+    def python(*words: str, mutant: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"MUTANT_UNDER_TEST": mutant}
+        return subprocess.run(
+            [sys.executable, *words], cwd=ROOT / "mutants", env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    early = set(json.loads(python("-c", IMPORT, mutant="stats").stdout.splitlines()[-1]))
+    reach = json.loads((ROOT / "mutants" / "mutmut-stats.json").read_text())["tests_by_mangled_function_name"]
+    found = {}
+    for name in survivors:
+        if name.rpartition("__mutmut_")[0] in early:
+            module = name.rpartition(".")[0] + "."
+            tests = {test for function, own in reach.items() if function.startswith(module) for test in own}
+            found[name] = python("-m", "pytest", "-xq", "-p", "no:xdist", *sorted(tests), mutant=name).returncode
+    return found
+
+
 def main(seed: int = 0, areas: Mapping[str, tuple[str, int]] = AREAS, *, run: bool = True) -> None:
     generator = random.Random(seed)
     every = {area: sorted(names(pattern)) for area, (pattern, _) in areas.items()}
     drawn = {area: generator.sample(found, min(areas[area][1], len(found))) for area, found in every.items()}
     chosen = [name for own in drawn.values() for name in own]
+    codes: dict[str, int | None] = {}
     if run:
         command = [sys.executable, "-m", "mutmut", "run", "--max-children", "2"]
-        # The first call finds out which tests reach which function; a process that has run them all runs none again.
-        subprocess.run([*command, chosen[0]], cwd=ROOT)
         subprocess.run([*command, *chosen], cwd=ROOT, check=True)
-    codes = outcomes() if run else {}
+        codes = {name: code for name, code in outcomes().items() if name in chosen}
+        codes |= tried_again([name for name, code in codes.items() if code not in KILLED])
     print(f"{'area':<12} {'mutants':>8} {'drawn':>6} {'killed':>7} {'%':>6}")
     for area, own in {**drawn, "all": chosen}.items():
         killed = sum(codes.get(name) in KILLED for name in own)

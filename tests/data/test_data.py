@@ -180,6 +180,9 @@ def test_check_names_every_problem(tmp_path: Path) -> None:
     path = write_prepared(tmp_path / "set", name="other")
     report = check(path)
     assert not report.problems and report.tables["images by split and class"].loc["All", "All"] == 72
+    data = prepared.open_prepared(path)
+    assert report.what == f"prepared data set {data.card['title']}, hash {data.hash}"
+    assert list(report.tables) == ["images by split and class"]
     images = np.load(path / "images.npy", mmap_mode="r+")
     images[7] = 3
     images.flush()

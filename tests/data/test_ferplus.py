@@ -8,6 +8,7 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -362,6 +363,14 @@ def test_check_names_every_problem(tmp_path: Path, command: Command) -> None:
     ):
         assert text in problems
     assert report.tables["majority rule on label.csv: images by split and class"].loc["train", "neutral"] == 1
+    of = [
+        f"{rule} rule on {labels}" for labels in ("label.csv", "fer2013new.csv") for rule in ("majority", "plurality")
+    ]
+    published = [name for name in of if tuple(name.split(" rule on ")) in ferplus.PUBLISHED]
+    assert report.what == f"FERPlus at {source}" and set(report.tables) == {
+        *(f"{name}: images by split and class" for name in of),
+        *(f"{name}: against published counts" for name in published), "pose subsets",
+    }  # fmt: skip
     text = "\n".join(command.good("data", "check", tmp_path / "data"))
     assert not [problem for problem in report.problems if problem not in text]
 
@@ -453,3 +462,98 @@ def test_the_twins_symmetry_is_recorded_and_falls_with_the_true_angle(tmp_path: 
     )
     with pytest.raises(DataError, match=r"has no twin_symmetry.csv"):
         ferplus_tables.twin(tmp_path)
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+
+
+def votes_of(rows: dict[str, tuple[str, list[int]]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [(name, split, *votes, *[0] * (10 - len(votes))) for name, (split, votes) in rows.items()],
+        columns=["sample", "split", *ferplus.VOTES],
+    )
+
+
+FIRST = {
+    "a": ("train", [10]), "b": ("train", [5, 0, 0, 5]), "c": ("test", [0] * 8 + [6, 4]), "d": ("test", [0, 6, 4]),
+    "e": ("validation", [0, 3, *[0] * 7, 7]), "f": ("validation", [0, 8, 2]), "g": ("test", [0, 7, 3]),
+}  # fmt: skip
+"""Neutral, nothing, unknown, happiness, no face, happiness twice."""
+SECOND = FIRST | {
+    "b": ("train", [9, 0, 0, 1]), "c": ("test", [0] * 8 + [7, 3]), "d": ("test", [0, 0, 9]),
+    "f": ("validation", [0, 5, 5]), "g": ("test", [0, 9, 1]),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value encountered")
+def test_tables_of_votes_by_hand() -> None:
+    first, second = votes_of(FIRST), votes_of(SECOND)
+    counts = ferplus_tables.rule_counts({"label.csv": first})
+    found = {(row.rule, row.split): (row.images, row.kept, *row[-2:]) for row in counts.itertuples(index=False)}
+    assert found == {
+        ("majority", "train"): (2, 1, 0, 1), ("plurality", "train"): (2, 2, 0, 0),
+        **{(rule, "validation"): (2, 1, 1, 0) for rule in ("majority", "plurality")},
+        **{(rule, "test"): (3, 2, 1, 0) for rule in ("majority", "plurality")},
+    }  # fmt: skip
+    counts = ferplus_tables.class_counts({"label.csv": first})
+    assert len(counts) == 2 * 3 * 8 and set(counts["labels"]) == {"label.csv"}
+    there = counts[counts["images"] > 0].set_index(["rule", "split", "expression"])["images"]
+    assert there.to_dict() == {
+        ("majority", "train", "neutral"): 1, ("majority", "validation", "happiness"): 1,
+        ("majority", "test", "happiness"): 2, ("plurality", "train", "neutral"): 2,
+        ("plurality", "validation", "happiness"): 1, ("plurality", "test", "happiness"): 2,
+    }  # fmt: skip
+    means = ferplus_tables.mean_votes(first).set_index("expression")
+    assert list(means.loc["neutral"]) == [1.0, *[0.0] * 9]
+    assert list(means.loc["happiness"]) == pytest.approx([0, 0.7, 0.3, *[0] * 7])
+    raters = ferplus_tables.agreement(first)
+    assert list(raters["votes"]) == 8 * list(range(2, 11))
+    there = raters[raters["images"] > 0].set_index(["expression", "votes"])["images"]
+    assert there.to_dict() == {("neutral", 10): 1, **{("happiness", n): 1 for n in (6, 7, 8)}}
+    files = ferplus_tables.two_files({"label.csv": first, "fer2013new.csv": second}).set_index("rule")
+    assert list(files.loc["majority"]) == [5, 1, 1, 1, 1, 1]
+    assert list(files.loc["plurality"]) == [5, 3, 1, 0, 0, 1]
+
+
+def test_tables_of_pictures_by_hand() -> None:
+    rows = [
+        ("train", "anger", 1, 0, 0), ("train", "fear", 2, 0, 0), ("train", "anger", 2, 0, 0),  # the first one counts
+        ("validation", "anger", 1, 0, 0), ("validation", "anger", 3, 0, 0),
+        ("test", "fear", 1, 1, 1), ("test", "fear", 2, 1, 0), ("test", "anger", 2, 1, 0), ("test", "fear", 4, 0, 0),
+    ]  # fmt: skip
+    manifest = pd.DataFrame(rows, columns=["split", "expression", "pixel", *ferplus_tables.POSE_LISTS])
+    images = np.tile(manifest["pixel"].to_numpy(np.uint8)[:, None, None, None], (1, 4, 4, 3))
+    data = SimpleNamespace(manifest=manifest, images=images)
+    assert ferplus_tables.repeats(data).to_numpy().tolist() == [["validation", 2, 1, 0], ["test", 4, 3, 2]]
+    counts = ferplus_tables.pose_counts(data).set_index("expression")
+    assert list(counts.index) == list(EXPRESSIONS) and list(counts) == ["test", *ferplus_tables.POSE_LISTS]
+    assert counts.loc["fear"].tolist() == [3, 2, 1] and counts.loc["anger"].tolist() == [1, 1, 0]
+    assert counts.to_numpy().sum() == 8
+    bare = SimpleNamespace(manifest=manifest.drop(columns=list(ferplus_tables.POSE_LISTS)), images=images)
+    assert list(ferplus_tables.pose_counts(bare)) == ["expression", "test"]
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value encountered")
+def test_tables_are_of_the_files_and_are_read_as_they_were_written(tmp_path: Path) -> None:
+    source = ferplus_folder(tmp_path)
+    data = made(tmp_path, source)
+    tables = ferplus_tables.compute(source, data)
+    assert tuple(tables) == ferplus_tables.NAMES
+    votes = {name: ferplus.read_votes(source, name) for name in ferplus.LABEL_FILES}
+    of = {
+        "rule_counts": votes, "class_counts": votes, "two_files": votes, "mean_votes": votes["label.csv"],
+        "agreement": votes["label.csv"], "pose_counts": data, "repeats": data, "pose_symmetry": data,
+    }  # fmt: skip
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(table, getattr(ferplus_tables, name)(of[name]))
+    ferplus_tables.save(tables, tmp_path / "new" / "tables")
+    read = ferplus_tables.load(tmp_path / "new" / "tables")
+    assert ferplus_tables.same(tables, read) == []
+    assert (tmp_path / "new" / "tables" / "mean_votes.csv").read_bytes().startswith(b"expression,neutral,")
+    assert b"neutral,0.800000,0.100000," in (tmp_path / "new" / "tables" / "mean_votes.csv").read_bytes()
+    for change, names in ((1e-3, ["mean_votes"]), (1e-7, [])):
+        other = read | {"mean_votes": read["mean_votes"].assign(neutral=read["mean_votes"]["neutral"] + change)}
+        assert ferplus_tables.same(tables, other) == names
+    (tmp_path / "new" / "tables" / "repeats.csv").unlink()
+    with pytest.raises(DataError, match=r"has no table repeats"):
+        ferplus_tables.load(tmp_path / "new" / "tables")

@@ -268,6 +268,9 @@ def test_check_of_kdef_names_dark_and_odd_pictures(karolinska: Path) -> None:
     assert "1 pictures of another size than 14 x 19: BF03/BF03SUHR.JPG (30 x 30)" in said
     assert "all: 839 images, published 4,900" in said
     assert report.tables["images by pan and class"].loc[-90.0, "anger"] == 23
+    assert list(report.tables) == [
+        "images by split and class", "images by pan and class", "images against published counts"
+    ] and report.what.endswith(f" at {karolinska}")  # fmt: skip
 
 
 def test_the_same_name_twice_counts_once(karolinska: Path) -> None:
