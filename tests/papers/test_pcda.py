@@ -20,8 +20,10 @@ from fercore.backbones.ir50 import IR50
 from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.backbones.resnet import ResNet18
 from fercore.data import catalogue
+from fercore.data.labels import EXPRESSIONS
 from fercore.errors import DataError, ParameterError
 from fercore.papers import landmarks, pcda
+from fercore.papers.baselines import CrossEntropy
 from fercore.papers.pcda import PCDA, NeutralAwareAnchorLoss, PCDALoss
 from fercore.training import experiments
 
@@ -308,6 +310,19 @@ def test_anchor_loss_without_neutral_treats_all_classes_alike() -> None:
         assert gradient[anchor].any() != detach, "an anchor may stand still here, too"
     shifted = NeutralAwareAnchorLoss(None)(features.roll(3, 0), logits.roll(3, 0).roll(1, 1), labels)
     assert shifted.item() == pytest.approx(plain.item(), rel=1e-5), "no class is another one"
+
+
+def test_the_loss_of_a_recipe() -> None:
+    network = torch.nn.Linear(1, 1)
+    plain = pcda.criterion(pcda.recipe("smoke", method="plain", label_smoothing=0.2), network)
+    assert type(plain) is CrossEntropy and plain.label_smoothing == 0.2, "a plain trunk has no anchors"
+    loss = pcda.criterion(pcda.recipe("smoke", label_smoothing=0.2, anchor_weight=0.5, detach=True), network)
+    assert loss.cross_entropy.label_smoothing == 0.2 and loss.weight == 0.5 and loss.anchor.detach
+    neutral, alike = (
+        pcda.criterion(pcda.recipe("smoke", anchor=anchor), network).anchor.neutral
+        for anchor in ("neutral-aware", "plain")
+    )
+    assert EXPRESSIONS[neutral] == "neutral" and alike is None
 
 
 def test_what_the_detector_sees() -> None:
