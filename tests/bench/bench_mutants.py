@@ -66,13 +66,15 @@ def tried_again(survivors: list[str]) -> dict[str, int]:
         )
 
     early = set(json.loads(python("-c", IMPORT, mutant="stats").stdout.splitlines()[-1]))
-    reach = json.loads((ROOT / "mutants" / "mutmut-stats.json").read_text())["tests_by_mangled_function_name"]
+    stats = json.loads((ROOT / "mutants" / "mutmut-stats.json").read_text())
+    reach, seconds = stats["tests_by_mangled_function_name"], stats["duration_by_test"]
     found = {}
     for name in survivors:
         if name.rpartition("__mutmut_")[0] in early:
             module = name.rpartition(".")[0] + "."
-            tests = {test for function, own in reach.items() if function.startswith(module) for test in own}
-            found[name] = python("-m", "pytest", "-xq", "-p", "no:xdist", *sorted(tests), mutant=name).returncode
+            near = {test for function, own in reach.items() if function.startswith(module) for test in own}
+            tests = sorted(near, key=seconds.get)  # the fastest first
+            found[name] = python("-m", "pytest", "-xq", "-p", "no:xdist", *tests, mutant=name).returncode
     return found
 
 
