@@ -50,18 +50,17 @@ def _direct(path: Path, _mtime: int) -> set[str]:
 def sources(modules: Iterable[str]) -> list[Path]:
     """Every ``fercore`` source file that ``modules`` (dotted names) reach by import, sorted.
 
-    A package's ``__init__`` counts with each of its modules, because Python runs it first. Raises ModuleNotFoundError
-    for a name that is no module: what is left out of a hash by a slip would change and nobody would see it.
+    A package's ``__init__`` counts with each of its modules, because Python runs it first.
     """
     todo, seen = list(modules), set()
     while todo:
         name = todo.pop()
-        if (path := _module_file(name)) is None:
-            raise ModuleNotFoundError(f"There is no module {name}.")
-        if path not in seen:
-            seen.add(path)
-            todo.extend(_direct(path, path.stat().st_mtime_ns))
-            todo.extend(filter(None, [name.rpartition(".")[0]]))
+        path = _module_file(name)
+        if path is None or path in seen:
+            continue
+        seen.add(path)
+        todo.extend(_direct(path, path.stat().st_mtime_ns))
+        todo.append(name.rpartition(".")[0])
     return sorted(seen)
 
 

@@ -59,7 +59,7 @@ def an_error_says_what_to_do() -> Iterator[None]:
 
     def checked(self: FercoreError, what: str, *, do: str | None = None) -> None:
         assert isinstance(what, str) and what and not what.isupper(), what
-        assert PLAIN.search(what) if do is None else do and not do[0].isupper() and not do.endswith("."), (what, do)
+        assert PLAIN.search(what) if do is None else re.fullmatch(r"[^A-Z].*([^.]|\.\.\.)", do, re.DOTALL), (what, do)
         written(self, what, do=do)
 
     with pytest.MonkeyPatch.context() as patch:
