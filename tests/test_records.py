@@ -372,7 +372,7 @@ def test_an_interrupted_command_goes_on(command: Command, tmp_path: Path, monkey
 
     def stop(recipe: lan.LANRecipe, epoch: int, *words: Any) -> dict[str, float]:
         if epoch == 1:
-            raise FercoreError("stopped")
+            raise FercoreError("stopped", do="start it again")
         return refresh(recipe, epoch, *words)
 
     monkeypatch.setattr(lan, "refresh", stop)
