@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from test_faces import photograph
+from PIL import Image, ImageDraw
+from test_faces import Network, five, photograph
 from tiny import CLASSES, Command, manifest, write_prepared
 
 from fercore import predict, records
@@ -124,7 +124,8 @@ def test_a_face_is_cut_in_the_size_of_what_was_learnt_from(
     predictor.record.data.made = made
     monkeypatch.setattr(faces, "cut", lambda i, f, s, **more: sizes.append((s, *f.square)) or cut(i, f, s, **more))
     predictor.faces(WALL)
-    assert sizes == [(size, 20, 0, 120)], "the middle square of a picture that is wider than high"
+    predictor.faces(WALL.transpose(1, 0, 2))
+    assert sizes == [(size, 20, 0, 120), (size, 0, 20, 120)], "the middle square of a wide picture and of a tall one"
 
 
 def test_a_network_of_grey_pictures_is_shown_grey(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,8 +141,11 @@ def test_a_network_of_grey_pictures_is_shown_grey(trained: Path, monkeypatch: py
     monkeypatch.setattr(
         predict, "normalise", lambda batch, *_: shown.append(batch.numpy()) or torch.zeros(1, 3, 16, 16)
     )
-    predictor.faces(np.full((20, 20, 3), (200, 100, 50), np.uint8))
-    assert set(shown[0].ravel()) == {round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)}, "the weights of luma"
+    for name, made in (("kdef-twin", {"parameters": {"grey": True}}), ("ferplus", {}), ("rafdb", {})):
+        predictor.record.data.name, predictor.record.data.made = name, made
+        predictor.faces(np.full((20, 20, 3), (200, 100, 50), np.uint8))
+    luma = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
+    assert [set(batch.ravel()) for batch in shown] == [{luma}, {luma}, {200, 100, 50}], "FERPlus is grey, too"
 
 
 def test_maps_lie_over_the_faces(trained: Path) -> None:
@@ -152,6 +156,36 @@ def test_maps_lie_over_the_faces(trained: Path) -> None:
     )
     changed = np.abs(tinted - plain).sum(2) > 20
     assert changed.any() and not changed.all()
+
+
+def test_a_method_s_own_map_comes_before_one_that_every_network_has(trained: Path) -> None:
+    predictor = Predictor(trained, whole=True, maps=True)
+    every = {"cam": torch.zeros(1, 2, 2), "attention": torch.ones(1, 2, 2)}
+    for names, value in ((("cam", "attention"), 1), (("cam",), 0)):
+        predictor._module = SimpleNamespace(
+            maps=lambda network, batch, names=names: {name: every[name] for name in names}
+        )
+        (seen,) = predictor.faces(WALL)
+        assert (seen.map == value).all()
+
+
+def test_a_crowd_is_answered_in_order(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor, crowd = Predictor(trained), [faces.Face((k, 0, 20), 1 - k / 100) for k in range(70)]
+    monkeypatch.setattr(predictor, "detector", lambda image: crowd)
+    assert [one.face for one in predictor.faces(WALL)] == crowd
+
+
+def test_a_network_that_knows_points_is_asked_and_turns_faces(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    photo, model, created, turned, cut = photograph(716, 30.0, 15.0), tmp_path / "yunet.onnx", [], [], faces.cut
+    model.write_bytes(b"network")
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *given: created.append(given) or Network(five(photo)))
+    monkeypatch.setattr(faces, "cut", lambda *given, aligned: turned.append(aligned) or cut(*given, aligned=aligned))
+    for aligned in (False, True):
+        (one,) = Predictor(trained, yunet=model, aligned=aligned).faces(photo.image)
+        assert one.pose == pytest.approx((30, 0, 15), abs=8)
+    assert created == [(str(model), "", (320, 320), 0.7)] * 2 and turned == [False, True]
 
 
 def test_five_points_bring_the_pose(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,14 +213,27 @@ def test_it_says_what_it_was_trained_on(trained: Path) -> None:
     predictor = Predictor(trained / "model.safetensors")
     predictor.record.data.real = True
     assert "other photographs" in predictor.trained_on and "lan trained on Stripes" in predictor.trained_on
+    predictor.record.metrics["test"] |= {"accuracy": 0.9123, "images": 3137}
+    assert "preset smoke: 91.2 % of 3,137 test images." in predictor.trained_on
 
 
-def test_a_record_without_weights_says_how_to_train_them(trained: Path, tmp_path: Path) -> None:
+def test_a_record_without_weights_says_how_to_train_them(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("record.json", "arrays.npz"):
         (tmp_path / trained.name).mkdir(exist_ok=True)
         (tmp_path / trained.name / name).write_bytes((trained / name).read_bytes())
     with pytest.raises(ParameterError, match=r"without its weights.*\n.*fercore train lan --preset smoke"):
         Predictor(tmp_path / trained.name)
+    with monkeypatch.context() as patch:
+        record = records.read(trained)
+        record.seconds = 600
+        patch.setattr(records, "read", lambda folder: record)
+        with pytest.raises(ParameterError, match="about 10 minutes"):
+            predict.load(tmp_path / trained.name)
+        record.recipe["paper"] = "arcface"
+        with pytest.raises(ParameterError, match="holds pre-training, which names no expression"):
+            predict.load(trained)
     (tmp_path / trained.name / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(FercoreError, match="does not fit its record"):
         Predictor(tmp_path / trained.name)
@@ -199,14 +246,15 @@ def test_the_newest_network_is_taken(trained: Path, tmp_path: Path) -> None:
 
 
 def test_a_larger_preset_comes_before_a_later_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def run(preset: str, real: bool, started: str) -> SimpleNamespace:
+    def run(preset: str, real: bool, started: str, paper: str = "lan") -> SimpleNamespace:
         folder = tmp_path / f"{preset}-{real}-{started}"
         folder.mkdir()
         (folder / "model.safetensors").touch()
-        recipe = {"preset": preset, "paper": "lan"}
+        recipe = {"preset": preset, "paper": paper}
         return SimpleNamespace(folder=folder, recipe=recipe, data=SimpleNamespace(real=real), started=started)
 
     found = [run("smoke", True, "9"), run("quick", False, "8"), run("quick", True, "1"), run("quick", True, "2")]
+    found += [run("quick", True, "3", "arcface"), run("quick", True, "4", "landmarks")]  # these name no expression
     monkeypatch.setattr(records, "find", lambda root: found)
     assert predict.newest() == found[3].folder
 
@@ -243,7 +291,9 @@ def test_a_folder_is_walked_and_what_is_broken_is_told(tmp_path: Path) -> None:
 def test_a_film_has_the_colours_that_it_was_made_of(tmp_path: Path) -> None:
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 0], red[..., 1] = 220, 60
-    for frame in predict.frames([film(tmp_path / "c.avi", [red, red])]):
+    seen = list(predict.frames([film(tmp_path / "c.avi", [red, red]).rename(tmp_path / "C.AVI")]))
+    assert len(seen) == 2, "an ending may be in capitals"
+    for frame in seen:
         assert frame.image.mean((0, 1)) == pytest.approx([220, 60, 0], abs=12)
 
 
@@ -310,6 +360,13 @@ def test_a_map_is_red_where_it_is_greatest_and_clear_where_it_is_least() -> None
         assert tinted[45:76:6, 0].tolist() == sorted(tinted[45:76:6, 0]) and tinted[90].tolist() == [0, 0, 0]
     flat = np.asarray(predict.draw(black, [seen(face=face, map=np.ones((8, 8)))]))
     assert np.array_equal(flat, np.asarray(predict.draw(black, [seen(face=face)]))), "a map without a difference"
+
+
+def test_the_answer_that_is_drawn_is_the_surest(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, place, text, **_: texts.append(text))
+    predict.draw(WALL, [seen(), seen(probabilities=np.array([0.916, 0.084]), expression="fear")])
+    assert texts == ["happiness 70 %", "fear 92 %"]
 
 
 def test_every_picture_that_is_drawn_has_a_name_of_its_own() -> None:

@@ -98,6 +98,7 @@ class Network:
 
     def detect(self, image: np.ndarray) -> tuple[int, np.ndarray | None]:
         assert image.shape[1::-1] == self.size
+        self.given = image
         row = [0, 0, 10, 10, *(self.points * self.size[0] / SIDE).ravel(), 0.9]
         return 1, np.array([row], np.float32) if image.max() else None
 
@@ -105,13 +106,16 @@ class Network:
 def test_yunet_gives_points_squares_and_pose(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen, model = photograph(716, 30.0, 15.0), tmp_path / "yunet.onnx"
     model.write_bytes(b"network")
-    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Network(five(seen)))
+    network = Network(five(seen))
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: network)
     detector = faces.detector(model)
     (face,) = detector(np.repeat(np.repeat(seen.image, 4, 0), 4, 1))
     assert np.allclose(face.points / 4, five(seen), atol=1e-3)
     assert faces.overlap(tuple(v / 4 for v in face.square), truth(30)) > 0.6
     assert faces.pose_of(face.points) == pytest.approx((30, 0, 15), abs=8)
     assert detector(np.zeros((50, 50, 3), np.uint8)) == []
+    detector(np.full((50, 50, 3), (200, 100, 50), np.uint8))
+    assert (network.given == (50, 100, 200)).all(), "OpenCV's order: blue, green, red"
 
 
 def test_a_model_file_that_is_none_is_named(tmp_path: Path) -> None:
