@@ -43,6 +43,52 @@ def picture(path: Path, size: tuple[int, int] = (20, 20), value: int | None = No
     Image.fromarray(pixels if value is None else np.full_like(pixels, value)).save(path, format="JPEG", quality=95)
 
 
+# --- what names and numbers stand for --------------------------------------------------------------------
+
+ORDERS = {
+    "RAF-DB, from 1": ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"),
+    "AffectNet, from 0": ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"),
+}
+"""As the authors of the sets number their classes."""
+
+
+def test_numbers_stand_for_the_classes_that_their_authors_say() -> None:
+    assert tuple(ORDERS.values()) == (RAFDB_ORDER, affectnet.AFFECTNET_ORDER)
+    assert (*ORDERS["AffectNet, from 0"], "none", "uncertain", "no face") == affectnet.CODES
+    counts = twin_designs.DESIGNS["rafdb-twin"].published
+    assert {split: dict(classes) for split, classes in rafdb.OF_CLASS.items()} == {
+        split: counts[split] for split in ("train", "test")
+    }
+    assert counts["train"]["disgust"] == 717 and counts["train"]["anger"] == 705
+
+
+def test_names_stand_for_the_expressions_and_cameras_that_their_authors_say() -> None:
+    short = {name[:2].upper(): name for name in ("disgust", "happiness", "neutral", "sadness", "surprise")}
+    assert short | {"AF": "fear", "AN": "anger"} == kdef.CODES
+    assert short | {"FE": "fear", "AN": "anger"} == bu3dfe.CODES
+    assert kdef.PANS == {"FL": -90, "HL": -45, "S": 0, "HR": 45, "FR": 90}
+    alike = {"angry": "anger", "happy": "happiness", "sad": "sadness"}
+    assert alike | {name: name for name in ("disgust", "fear", "neutral", "surprise")} == sfew.FOLDERS
+    assert {
+        (session, recording): shown for session, own in multipie.RECORDINGS.items() for recording, shown in own.items()
+    } == {
+        ("01", "01"): "neutral", ("01", "02"): "happiness", ("02", "01"): "neutral", ("02", "02"): "surprise",
+        ("02", "03"): "squint", ("03", "01"): "neutral", ("03", "02"): "happiness", ("03", "03"): "disgust",
+        ("04", "01"): "neutral", ("04", "02"): "neutral", ("04", "03"): "scream",
+    }  # fmt: skip
+    cameras = ("110", "120", "090", "080", "130", "140", "051", "050", "041", "190", "200", "010", "240")
+    assert dict(zip(cameras, range(-90, 91, 15), strict=True)) == multipie.PANS
+
+
+def test_each_set_has_its_usual_split() -> None:
+    assert {
+        "ferplus": "ferplus-official", "kdef": "lan-kdef-10fold", "kdef-twin": "lan-kdef-10fold",
+        "bu3dfe": "phanet-bu3dfe-9pan", "bu3dfe-twin": "phanet-bu3dfe-9pan", "multipie": "pata-multipie-s1",
+        "multipie-twin": "pata-multipie-s1", **dict.fromkeys(("rafdb", "affectnet", "sfew"), "official"),
+        **{f"{name}-twin": "official" for name in ("rafdb", "ferplus", "affectnet", "sfew")},
+    } == protocols.USUAL  # fmt: skip
+
+
 # --- RAF-DB --------------------------------------------------------------------------------------------
 
 
@@ -83,6 +129,16 @@ def test_rafdb_is_prepared_with_its_classes_and_pose_subset(raf: Path) -> None:
         data.images[data.manifest["sample"].tolist().index("test_0003")],
         picture_files.square(picture_files.read_picture(raf / "Image/aligned/test_0003_aligned.jpg"), 16),
     )
+
+
+def test_original_pictures_of_rafdb_are_read_where_there_are_no_aligned_ones(raf: Path) -> None:
+    expected = rafdb.read(raf).table.drop(columns="file")
+    (raf / "Image" / "aligned").rename(raf / "Image" / "original")
+    for path in (raf / "Image" / "original").iterdir():
+        path.rename(path.with_name(path.name.replace("_aligned", "")))
+    table = rafdb.read(raf).table
+    pd.testing.assert_frame_equal(table.drop(columns="file"), expected)
+    assert (table["file"] == "Image/original/" + table["sample"] + ".jpg").all()
 
 
 def test_check_of_rafdb_names_every_problem(raf: Path) -> None:
@@ -205,6 +261,11 @@ def test_a_set_s_key_follows_pictures_labels_lists_and_choices(raf: Path) -> Non
     assert len(set(keys)) == len(keys)
     (raf / "notes.md").write_text("anything")
     assert key() == keys[-1]
+    model, found = raf.parent / "yunet.onnx", set()
+    for content in (b"one network", b"another"):
+        model.write_bytes(content)
+        found |= {key(treatment=treatment, yunet=str(model)) for treatment in ("detected", "aligned")}
+    assert len(found | {key(), key(treatment="detected")}) == 6, "what is done about faces, and by which network"
 
 
 def test_a_choice_is_part_of_the_key(pie: Path) -> None:
@@ -562,6 +623,12 @@ def test_all_views_are_those_of_the_twin(scans: Path) -> None:
     )
     assert set(map(tuple, ours[columns[1:]].to_numpy())) == set(map(tuple, theirs[columns[1:]].to_numpy()))
     assert set(ours[ours["tilt"] == 0].groupby("level")["pan"].nunique()) == {11}, "PATA's second setting needs ±15"
+    assert (table["yaw"] == table["pan"]).all() and (table["pitch"] == table["tilt"]).all()
+    tilted = table[table["tilt"] == 15].iloc[:2]
+    mesh = read_mesh(scans / tilted["file"].iloc[0], scans / tilted["texture"].iloc[0])
+    for picture_, row in zip(bu3dfe.draw(scans, tilted, 24), tilted.itertuples(), strict=True):
+        assert np.array_equal(picture_, render(mesh, row.pan, 15.0, size=24).image)
+        assert not np.array_equal(picture_, render(mesh, row.pan, size=24).image)
     with pytest.raises(ParameterError, match="BU-3DFE has no views 'ten'"):
         bu3dfe.read(scans, views="ten")
 

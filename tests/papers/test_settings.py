@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fercore import papers, records
+from fercore.data.protocols import USUAL
 from fercore.errors import ParameterError
+from fercore.recipe import PRESETS, Recipe
 from fercore.training import experiments
 
 START = "weights/faces.pth"
@@ -160,6 +166,45 @@ def test_every_field_of_a_first_look(paper: str) -> None:
     assert papers.module(paper).recipe("smoke", recipe.dataset) == recipe
 
 
+RECIPES = Path(__file__).with_name("recipes.csv")
+"""Of every paper at every preset, on every data set that it is trained on: a hash of what it says."""
+
+
+def said(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe has otherwise than a field's default, and its stages likewise."""
+    fields = type(recipe).model_fields
+    own = {name: value for name, value in recipe if fields[name].is_required() or value != fields[name].default}
+    stages = getattr(papers.module(recipe.paper), "stages", lambda recipe: {})(recipe)
+    return own | {f"stage {name}": said(stage) for name, stage in stages.items()}
+
+
+def written(paper: str) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Preset, setting and data set -> :func:`said`."""
+    module = papers.module(paper)
+    datasets = USUAL if paper in PUBLISHED else [module.recipe().dataset]
+    return {
+        (preset, setting, dataset): said(module.recipe(preset, dataset, setting=setting))
+        for preset in PRESETS
+        for setting in (("published", "ours") if preset == "paper" else ("ours",))
+        for dataset in datasets
+    }
+
+
+def short(what: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:10]
+
+
+@pytest.mark.parametrize("paper", papers.names())
+def test_every_recipe_is_the_one_that_is_written_down(paper: str) -> None:
+    """Whoever changes one on purpose makes its records again, and runs `python tests/papers/test_settings.py`."""
+    with RECIPES.open(newline="") as lines:
+        known = {tuple(row[1:4]): row[4] for row in csv.reader(lines) if row[0] == paper}
+    found = written(paper)
+    assert known.keys() == found.keys()
+    for which, what in found.items():
+        assert known[which] == short(what), (which, what)
+
+
 OURS = [record for record in records.find(preset="paper", dataset="ferplus") if record.recipe["paper"] in BASES]
 
 
@@ -198,3 +243,10 @@ def test_what_knows_people_alone_leaves_no_class_out() -> None:
 def test_a_setting_that_there_is_not_is_named() -> None:
     with pytest.raises(ParameterError, match="'setting' = 'theirs'"):
         papers.module("lan").recipe("paper", "rafdb", setting="theirs")
+
+
+if __name__ == "__main__":
+    with RECIPES.open("w", newline="") as file:
+        for name in papers.names():
+            rows = ([name, *which, short(what)] for which, what in written(name).items())
+            csv.writer(file, lineterminator="\n").writerows(rows)
