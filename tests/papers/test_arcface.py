@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from fercore.data import protocols
 from fercore.errors import DataError, ParameterError
 from fercore.figures import faces as figures_faces
-from fercore.papers import arcface
+from fercore.papers import arcface, lan
 from fercore.papers.arcface import ArcFaceLoss, FaceNetwork, Output
 
 
@@ -182,6 +182,17 @@ def test_a_network_that_knows_each_person_has_every_pair_right() -> None:
     assert arrays["yaw"].tolist() == np.abs(yaw[drawn.first] - yaw[drawn.second]).tolist()
     assert arrays["people"].tolist() == table["subject"].to_numpy()[rows][drawn.first].tolist()
     assert not network.training
+    again = arcface.test(arcface.recipe(seed=5), network, SimpleNamespace(manifest=table), rows, batches)[1]
+    assert again["people"].tolist() == arrays["people"].tolist(), "all seeds are tested on the same pairs"
+
+
+def test_a_trunk_of_another_kind_starts_from_one_of_its_own() -> None:
+    assert [arcface.pretraining_of(lan.recipe("smoke", trunk=name)).trunk for name in ("resnet18", "ir50")] == [
+        "resnet18", "ir50",
+    ]  # fmt: skip
+    assert arcface.pretraining_of(lan.recipe("quick", width=12)).width == 12
+    with pytest.raises(ParameterError, match="people"):
+        arcface.recipe(leave_out="p01")
 
 
 # --- figures -------------------------------------------------------------------------------------------

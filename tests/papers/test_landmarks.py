@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.data import catalogue, prepared
 from fercore.errors import DataError, ParameterError
 from fercore.figures import faces as figures_faces
-from fercore.papers import landmarks
+from fercore.papers import landmarks, pcda
 from fercore.training import experiments
 
 
@@ -31,6 +33,56 @@ def test_errors_are_those_of_a_loop() -> None:
             assert errors[i, p] == pytest.approx(away / math.sqrt(width * height))
     assert landmarks.distances(true, true).max() == 0
     assert np.allclose(landmarks.distances(3 * found, 3 * true), errors), "shares do not depend on the scale"
+
+
+class Knows(torch.nn.Module):
+    """Answers with what the batch holds in place of images."""
+
+    def forward(self, images: torch.Tensor) -> landmarks.Output:
+        return landmarks.Output(images)
+
+
+class Few:
+    """Batches of some rows, which hold the answers."""
+
+    def __init__(self, points: np.ndarray, found: np.ndarray, rows: np.ndarray) -> None:
+        self.truth, self.rows, self.found = {"points": torch.from_numpy(points)}, rows, torch.from_numpy(found[rows])
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        yield from ({"images": part} for part in self.found.split(3))
+
+
+def test_a_split_is_judged_and_tested_by_its_own_truth() -> None:
+    rng = np.random.default_rng(0)
+    points, rows = rng.random((12, 68, 2)).astype(np.float32), np.array([9, 2, 7, 11])
+    visible, found = rng.random((12, 68)) < np.linspace(0.2, 1, 12)[:, None], points.copy()
+    found[:, :20] += 0.2 * rng.random((12, 20, 2)).astype(np.float32)
+    table = pd.DataFrame({"subject": [f"p{k // 2}" for k in range(12)], "sample": [f"s{k}" for k in range(12)]})
+    table = table.assign(yaw=np.arange(12.0), visible=list(visible))
+    data, recipe = SimpleNamespace(manifest=table, landmarks=lambda: points), landmarks.recipe("smoke")
+    assert landmarks.judge(recipe, Knows(), Few(points, points, rows)) == 1
+    metrics, arrays = landmarks.test(recipe, Knows(), data, rows, Few(points, found, rows))
+    error = landmarks.distances(found, points)[rows]
+    near = error < 0.05
+    assert landmarks.judge(recipe, Knows(), Few(points, found, rows)) == near.mean() < 1
+    seen = [error[k][visible[row]] for k, row in enumerate(rows)]
+    assert metrics["test"] == pytest.approx({
+        "images": 4, "people": 4, "accuracy": near.mean(), "normalised_mean_error": error.mean(),
+        "normalised_mean_error_visible": np.concatenate(seen).mean(),
+    })  # fmt: skip
+    assert arrays["error_visible"] == pytest.approx([own.mean() for own in seen], rel=1e-5)
+    assert arrays["error"] == pytest.approx(error.mean(1), rel=1e-5) and arrays["near"] == pytest.approx(near.mean(1))
+    assert arrays["yaw"].tolist() == rows.tolist() == arrays["shown_rows"].tolist()
+    assert arrays["samples"].tolist() == [f"s{row}" for row in rows]
+    assert arrays["people"].tolist() == [f"p{row // 2}" for row in rows]
+    assert np.allclose(arrays["found"], found[rows], atol=1e-3)
+
+
+def test_a_run_that_starts_from_landmarks_meets_pictures_of_the_kind_they_were_learnt_from() -> None:
+    for changes in ({}, {"standardise": True}, {"image_size": 64}):
+        run = pcda.recipe("smoke", **changes)
+        found = landmarks.pretraining_of(run)
+        assert (found.image_size, found.standardise, found.preset) == (run.image_size, run.standardise, "smoke")
 
 
 def test_loss_is_that_of_a_loop_and_nothing_at_the_truth() -> None:

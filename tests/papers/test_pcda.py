@@ -150,6 +150,7 @@ def test_the_convolution_of_table_4_gives_each_channel_a_map_of_its_own() -> Non
         out = network.eval()(images)
         landmark = network.landmark.features(pcda.as_detected(images))
         image = network.backbone(images)
+    assert torch.allclose(out.heat, network.heat(landmark).mean(1), atol=1e-6), "the mean of its maps stands for them"
     weight, bias = network.heat.weight.flatten(1), network.heat.bias
     for c in (0, 7):
         heat = weight[c] @ landmark[1, :, 2, 3] + bias[c]
@@ -312,6 +313,45 @@ def test_anchor_loss_without_neutral_treats_all_classes_alike() -> None:
     assert shifted.item() == pytest.approx(plain.item(), rel=1e-5), "no class is another one"
 
 
+def test_the_map_of_an_answer_is_grad_cam_of_its_logit() -> None:
+    network = small().double().eval()
+    images = torch.randn(3, 3, 48, 48, generator=torch.Generator().manual_seed(1)).double()
+    found = pcda.maps(network, images)
+    with torch.no_grad():
+        out = network(images)
+        answered = out.logits.argmax(1)
+        assert torch.allclose(found["heat"], out.heat)
+        step, network.dot, stem = 1e-5, False, network.backbone  # f_fusion is fed in by hand
+        gradients = torch.zeros_like(out.feature_map[0].mean((1, 2)))
+        for c in range(0, out.feature_map.shape[1], 17):
+            logits = []
+            for sign in (-1, 1):
+                moved = out.feature_map.clone()
+                moved[:, c] += sign * step
+                network.backbone = Given(moved)
+                logits.append(network(images).logits[0, answered[0]].item())
+            gradients[c] = (logits[1] - logits[0]) / (2 * step) / moved[0, c].numel()
+        network.backbone, network.dot = stem, True
+    image = images.clone()
+    output = network(image)
+    (gradient,) = torch.autograd.grad(output.logits[0, answered[0]], output.feature_map)
+    weights = gradient[0].mean((1, 2))
+    assert torch.allclose(gradients[::17], weights[::17], rtol=1e-4, atol=1e-9), "by finite differences"
+    expected = (weights[:, None, None] * out.feature_map[0]).sum(0).relu()
+    assert torch.allclose(found["cam"][0], expected, rtol=1e-5, atol=1e-9) and expected.any()
+
+
+class Given(nn.Module):
+    """A trunk that answers with one and the same map."""
+
+    def __init__(self, feature_map: Tensor) -> None:
+        super().__init__()
+        self.feature_map = feature_map
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.feature_map
+
+
 def test_the_loss_of_a_recipe() -> None:
     network = torch.nn.Linear(1, 1)
     plain = pcda.criterion(pcda.recipe("smoke", method="plain", label_smoothing=0.2), network)
@@ -379,8 +419,9 @@ def test_a_record_keeps_where_its_test_images_lie_and_what_they_feel(sets: None)
     assert (np.diff(variance) <= 0).all(), "components by variance"
     assert np.allclose(features.mean(0), 0, atol=0.01), "around the mean"
     assert np.allclose(variance / variance.sum(), share / share.sum(), atol=0.01)
-    assert {arrays["known_arousal"].shape, arrays["known_valence"].shape} == {arrays["labels"].shape}
-    assert np.abs(arrays["known_arousal"]).max() <= 1
+    table = catalogue.prepare("ferplus-twin").manifest.set_index("sample").loc[arrays["samples"]]
+    for name in ("arousal", "valence"):
+        assert np.array_equal(arrays[f"known_{name}"], table[name].to_numpy(np.float16)), "of those that are tested"
 
 
 def test_a_class_can_be_left_out(sets: None) -> None:

@@ -243,13 +243,22 @@ def test_the_seed_decides_what_a_network_begins_with(use: Callable[..., None]) -
     assert begun[0] != begun[1]
 
 
-@pytest.mark.parametrize("ours", [True, False])
+BGR = ("BGR", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("ours", "convention", "expected"),
+    [(True, None, []), (False, None, [weights.IMAGENET]), (False, BGR, [weights.Convention(*BGR)])],
+    ids=["ours", "usual", "the trunk's own"],
+)
 def test_a_trunk_that_learnt_from_other_colours_is_adapted(
-    ours: bool, use: Callable[..., None], begun: list[Begun], tmp_path: Path
+    ours: bool, convention: Any, expected: list[Any], use: Callable[..., None], begun: list[Begun], tmp_path: Path
 ) -> None:
     def model(recipe: Any, classes: int) -> nn.Module:
         network = tiny_paper.model(recipe, classes)
         network.backbone.entry = nn.Conv2d(3, 2, 1, bias=False), nn.BatchNorm2d(2)
+        if convention:
+            network.backbone.convention = convention
         return network
 
     trunk, _ = files(tmp_path)
@@ -261,7 +270,7 @@ def test_a_trunk_that_learnt_from_other_colours_is_adapted(
         patch.setattr(weights, "adapt_input", lambda *words: adapted.append(words[2]))
         patch.setattr(weights, "load", lambda *words, **more: None)
         run(start=trunk, epochs=1)
-    assert adapted == ([] if ours else [weights.IMAGENET])
+    assert adapted == expected
 
 
 def test_a_run_of_code_that_is_proven_to_do_the_same_is_found(
@@ -278,6 +287,7 @@ def test_a_run_of_code_that_is_proven_to_do_the_same_is_found(
 def test_weights_by_their_content_are_part_of_the_run(use: Callable[..., None], tmp_path: Path) -> None:
     trunk, _ = files(tmp_path)
     one = run(start=trunk)
+    assert one.starts == {"backbone": provenance.file_hash(Path(trunk))[:16]} and not run().starts
     torch.manual_seed(6)
     loop.save_weights(tiny_paper.Network(3).backbone, Path(trunk), ("any",))
     assert run(start=trunk).key != one.key

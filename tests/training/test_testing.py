@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import tiny_paper
 import torch
@@ -125,6 +126,27 @@ def test_mirrored_answers_are_what_is_recorded(use: Callable[..., None]) -> None
     assert abs(found - plain.arrays()["pose_probabilities"]).max() > 5e-3, "read from two sides"
 
 
+# --- what it was made of ----------------------------------------------------------------------------------
+
+
+def test_a_record_says_what_its_data_were_made_of_and_whether_they_are_real(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, data = run(epochs=1), catalogue.prepare("kdef-twin")
+    assert record.data.made == data.card["made"] == {"seed": 0} and not record.data.real
+    assert (record.data.title, record.data.name, record.data.hash) == (data.card["title"], "kdef-twin", data.hash)
+    monkeypatch.setitem(catalogue.DATASETS, "kdef-twin", catalogue.entry("kdef-twin")._replace(real=True))
+    assert run(epochs=1, seed=1).data.real
+
+
+def test_a_record_says_what_it_took(use: Callable[..., None]) -> None:
+    record = run(epochs=1)
+    used = psutil.Process().memory_info().rss
+    assert used / 2 < record.peak_memory < 100 * used, "bytes, whichever system counts in others"
+    assert record.started.endswith("+00:00"), "the same clock everywhere"
+    assert {"python", "torch", "fercore"} <= record.versions.keys()
+
+
 # --- the criterion ----------------------------------------------------------------------------------------
 
 
@@ -212,6 +234,9 @@ def test_maps_and_features_are_kept_where_a_paper_has_them(use: Callable[..., No
     use(features=features, maps=lambda network, images: {"grey": images.mean(1)})
     arrays = run().arrays()
     assert arrays["map_grey"].shape == (27, 16, 16) and arrays["features"].shape == (27, testing.COMPONENTS)
+    assert np.abs(arrays["map_grey"].astype(float).mean((1, 2))).max() > 0.1
+    seen = run(standardise=True).arrays()["map_grey"].astype(float)
+    assert np.abs(seen.mean((1, 2))).max() < 0.01, "maps are of what the network sees"
     use()
     assert not [name for name in run(seed=1).arrays() if name.startswith(("map", "features"))]
 
@@ -226,7 +251,8 @@ def test_maps_are_of_the_first_test_images(use: Callable[..., None], monkeypatch
 
 def test_nobody_is_named_where_nobody_knows_who_is_shown(use: Callable[..., None], tmp_path: Path) -> None:
     recipe, table = tiny_paper.recipe(), tiny_paper.turned()
-    for k, (who, named) in enumerate(((table["subject"], True), ("", False), ("F01", False))):
+    half = table["subject"].where(table.index % 2 == 0, "")
+    for k, (who, named) in enumerate(((table["subject"], True), ("", False), ("F01", False), (half, False))):
         data = open_prepared(tiny_paper.write_turned(tmp_path / str(k), table.assign(subject=who)))
         batches = to_predict(recipe, data, np.arange(30), "cpu", tiny_paper.truth(recipe, data))
         arrays = testing.test(recipe, tiny_paper.model(recipe, 3), data, np.arange(30), batches)[1]
