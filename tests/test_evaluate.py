@@ -65,6 +65,10 @@ def test_calibration_error_by_hand() -> None:
     assert calibration_error(np.array([0, 1, 0, 1]), probabilities) == pytest.approx(0.4)
     sure = np.eye(3)
     assert calibration_error(np.arange(3), sure) == 0 and calibration_error((np.arange(3) + 1) % 3, sure) == 1
+    rng = np.random.default_rng(0)
+    noise, labels = rng.dirichlet(np.ones(3), 400), rng.integers(0, 3, 400)
+    assert calibration_error(labels, noise) == calibration_error(labels, noise, bins=15), "as Guo et al. have it"
+    assert calibration_error(labels, noise) != calibration_error(labels, noise, bins=10)
     even = np.full((4, 4), 0.25)
     assert calibration_error(np.zeros(4, int), even, bins=10) == pytest.approx(0.75)
     edge = np.array([[0.5, 0.5], [0.5, 0.5], [0.51, 0.49], [0.51, 0.49]])

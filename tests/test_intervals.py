@@ -249,6 +249,28 @@ def test_of_one_record(tmp_path: Path) -> None:
         intervals.part_of(run, "accuracy", "pan_+30")
 
 
+def test_images_whose_pose_nobody_knows_do_not_count(tmp_path: Path) -> None:
+    whole = kept(tmp_path / "a").arrays()
+    unknown = np.where(np.arange(60) < 9, -1, whole["pose_labels"])  # six of them are answered wrongly
+    run = kept(tmp_path / "b", pose_labels=unknown)
+    assert intervals.estimate([run], "pose_accuracy").value == 1.0
+    assert intervals.estimate([run]).value == intervals.estimate([kept(tmp_path / "a")]).value
+
+
+def test_equal_runs_tell_no_more_than_one(tmp_path: Path) -> None:
+    alone, *others = [kept(tmp_path, seed) for seed in (0, 1, 2)]
+    one, three = (intervals.estimate(own, subset="on_other") for own in ([alone], [alone, *others]))
+    assert three[:3] == pytest.approx(one[:3], abs=1e-6), "of images that can't be met again"
+
+
+def test_every_seed_counts_alike_however_many_folds_it_has() -> None:
+    def part(value: float, seed: int, fold: int) -> Part:
+        return Part(value, np.linspace(-0.01, 0.01, 8), np.arange(8) + 8 * fold, True, seed=seed, fold=fold)
+
+    parts = [part(0.9, 0, 0), part(0.8, 0, 1), part(0.7, 0, 2), part(0.4, 1, 0)]
+    assert intervals.together(parts, share=False).value == pytest.approx((0.8 + 0.4) / 2)
+
+
 def test_two_kinds_of_runs_are_paired_by_seed_and_fold(tmp_path: Path) -> None:
     ours = [kept(tmp_path / "a", seed, skill=0.9) for seed in (0, 1, 2)]
     theirs = [kept(tmp_path / "b", seed, skill=0.6) for seed in (2, 0, 1)]
@@ -275,6 +297,9 @@ def test_who_alone_is_right(tmp_path: Path) -> None:
     one, two = kept(tmp_path / "a"), kept(tmp_path / "b", skill=0.9)
     right = [run.arrays()["probabilities"].argmax(1) == run.arrays()["labels"] for run in (one, two)]
     assert intervals.apart(one, two) == ((right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum())
+    other = kept(tmp_path / "c", samples=np.arange(60).astype(str)[::-1])
+    with pytest.raises(RecordError, match="not tested on the same images"):
+        intervals.apart(one, other)
 
 
 def test_records_without_answers_keep_the_interval_that_they_wrote(tmp_path: Path) -> None:

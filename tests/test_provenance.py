@@ -105,7 +105,11 @@ def test_an_import_within_a_function_is_followed(tree: Path) -> None:
     assert tree / "hidden.py" in provenance.sources(["fercore.papers.lan"])
 
 
-def test_a_key_follows_the_code_that_renders_or_cuts(tree: Path, tmp_path: Path) -> None:
+def test_a_key_follows_the_code_that_renders_or_cuts(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twins, "__file__", str(tree / "data" / "twins.py"))
+
     def keys() -> list[str]:
         model = tmp_path / "model.onnx"
         model.write_bytes(b"")
@@ -121,4 +125,6 @@ def test_a_key_follows_the_code_that_renders_or_cuts(tree: Path, tmp_path: Path)
 
     assert changed("heads/render.py") == [True, False, True]
     assert changed("data/faces.py") == [False, True, False]
+    for name in ("twins.py", "twin_rows.py", "photo.py"):
+        assert changed(f"data/{name}") == [True, False, False]
     assert changed("papers/lan.py") == [False, False, False]

@@ -117,12 +117,42 @@ def test_record_round_trip_and_find(tmp_path: Path) -> None:
     )
 
 
+def test_what_one_reader_does_with_a_record_s_arrays_is_not_seen_by_another(tmp_path: Path) -> None:
+    records.write(record_of(), {"labels": np.arange(2)}, tmp_path)
+    (record,) = records.find(tmp_path)
+    for _ in range(3):
+        arrays = record.arrays()
+        assert list(arrays) == ["labels"]
+        arrays["labels"], arrays["more"] = np.zeros(9), np.ones(1)
+    assert records.find(tmp_path)[0].arrays()["labels"].tolist() == [0, 1]
+
+
+def test_a_record_that_is_written_again_is_read_again(tmp_path: Path) -> None:
+    for accuracy, when in ((0.5, 1), (0.75, 2)):
+        record = record_of()
+        record.metrics = {"test": {"accuracy": accuracy}}
+        file = records.write(record, {"labels": np.arange(2)}, tmp_path).folder / "record.json"
+        os.utime(file, (when, when))
+        assert [found.metrics["test"]["accuracy"] for found in records.find(tmp_path)] == [accuracy]
+
+
+def test_steps_are_those_that_lie_beside_the_records(tmp_path: Path) -> None:
+    now = provenance.code_of("lan")
+    assert records.steps(tmp_path) == [] and records.is_stale("lan --preset quick", "old", tmp_path)
+    (tmp_path / records.PROOFS).write_text(f"scope,before,after\nlan,old,{now}\n")
+    assert records.steps(tmp_path) == [records.Step("lan", "old", now)]
+    assert not records.is_stale("lan --preset quick", "old", tmp_path)
+    assert records.is_stale("lan --preset quick", "old"), "the committed ones do not say so"
+
+
 def test_a_field_younger_than_a_record_has_the_value_of_before(tmp_path: Path) -> None:
     old = record_of()
     del old.recipe["start"]
     records.write(old, {"labels": np.arange(2)}, tmp_path)
     assert "start" not in json.loads((tmp_path / old.name / "record.json").read_text())["recipe"]
-    assert records.read(tmp_path / old.name).recipe == record_of().recipe, "and the file's checksum holds"
+    found = records.read(tmp_path / old.name)
+    assert found.recipe == record_of().recipe, "and the file's checksum holds"
+    assert found.written == old.recipe, "what was there then"
 
 
 def test_what_stands_for_a_younger_field_is_its_default() -> None:

@@ -40,6 +40,12 @@ def test_published_forms_of_resnet18_load(tmp_path: Path, nest: str, prefix: str
     assert all(torch.equal(value, tensors[prefix + name]) for name, value in own.items())
 
 
+@pytest.mark.parametrize("nest", ["state_dict", "model_state_dict", "model", "net", "network", "backbone"])
+def test_tensors_are_taken_out_of_what_they_are_nested_in(tmp_path: Path, nest: str) -> None:
+    torch.save({"epoch": 3, nest: {"a": torch.ones(2)}}, tmp_path / "nested.pth")
+    assert weights.read(tmp_path / "nested.pth")["a"].tolist() == [1, 1]
+
+
 def test_our_own_files_load_whatever_stands_around_the_trunk(tmp_path: Path) -> None:
     torch.manual_seed(0)
     source, target = (
@@ -84,11 +90,12 @@ def _half() -> dict[str, Tensor]:
     [
         ({"state_dict": {"a": torch.zeros(2)}}, r"fills 0 of the 100 tensors of ResNet18; .*conv1.weight: not in the"),
         (_half(), r"fills [45]\d of the 100 tensors of ResNet18; .*: not in the file"),
+        (checkpoint() | {"conv1.weight": torch.zeros(64, 3, 3, 3)}, r"fills 99 of the 100 tensors .*conv1\.weight"),
         ({"epoch": 3}, "holds no tensors by name"),
         ([1, 2], "holds no tensors by name"),
         (Danger(), "nothing else in it is executed"),
     ],
-    ids=["nothing", "half", "empty", "list", "pickle"],
+    ids=["nothing", "half", "another shape", "empty", "list", "pickle"],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: object, said: str

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CLASSES, Command, manifest, stripes, write_prepared
 
-from fercore.data import catalogue, prepared, protocols
-from fercore.data.check import check
+from fercore.data import catalogue, prepared, protocols, twin_designs
+from fercore.data.check import _against_design, check
 from fercore.data.pose_subsets import Entry, read_list
 from fercore.errors import DataError, ParameterError
 from fercore.paths import data_root
@@ -45,7 +45,23 @@ def test_round_trip(tmp_path: Path) -> None:
     assert data.manifest["pitch"].isna().all(), "optional columns exist everywhere"
     assert data.labels().tolist() == [CLASSES.index(name) for name in table["expression"]]
     assert (data.name, data.classes, len(data)) == ("kdef-twin", CLASSES, 72)
-    assert data.card["splits"] == {"all": dict.fromkeys(sorted(CLASSES), 24)}
+    assert data.card == {
+        "format": prepared.FORMAT, "name": "kdef-twin", "title": "Stripes", "classes": list(CLASSES),
+        "licence": data.card["licence"], "images": 72, "size": 16, "counts": {}, "notes": [],
+        "splits": {"all": dict.fromkeys(sorted(CLASSES), 24)}, "made": data.card["made"], "hash": data.hash,
+    }  # fmt: skip
+    with prepared.Writer(tmp_path / "set", 72, 16) as out:
+        out.images[:] = stripes(table, 16)
+        words = {
+            "title": "A set",
+            "licence": "mine",
+            "made": {"seed": 3},
+            "notes": ["a", "b"],
+            "counts": {"people": 12},
+        }
+        out.finish(table, name="some", classes=CLASSES, **words)
+    card = prepared.open_prepared(tmp_path / "set").card
+    assert {name: card[name] for name in words} == words and card["name"] == "some"
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
@@ -191,6 +207,16 @@ def test_check_names_every_problem(tmp_path: Path) -> None:
     assert "not those that the card's hash" in problems and "without any contrast" in problems
     rewrite("manifest.parquet", lambda t: t.assign(sample="same"))(path)
     assert "71 sample names occur more than once" in "\n".join(check(path).problems)
+
+
+def test_subsets_of_a_set_without_a_test_part_are_those_of_its_validation() -> None:
+    table = twin_designs.rows(twin_designs.parameters("affectnet-twin", "smoke"))
+    assert not (table["split"] == "test").any()
+    validated = table[table["split"] == "validation"]
+    found = _against_design(table, "affectnet-twin")
+    for name in ("pose_over_30", "pose_over_45"):
+        assert found.loc[name, "here"] == validated[name].sum() > 0
+        assert found.loc[name, "difference"] == found.loc[name, "here"] - found.loc[name, "published"]
 
 
 # --- pose lists -------------------------------------------------------------------------------------------

@@ -217,6 +217,27 @@ def test_a_data_set_is_cut_to_its_faces_and_what_was_not_found_is_named(people: 
     assert away[0] < 0.6 * away[1]
 
 
+def test_a_data_set_is_turned_upright_by_a_network_that_knows_points(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, photo = tmp_path / "yunet.onnx", photograph(717, 0.0, 25.0)
+    model.write_bytes(b"network")
+    Image.fromarray(photo.image).save(people / "AF01NES.JPG", quality=95)
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: Network(five(photo)))
+    made = {
+        treatment: catalogue.prepare("kdef", size=64, treatment=treatment, yunet=str(model))
+        for treatment in ("detected", "aligned")
+    }
+    image = np.asarray(Image.open(people / "AF01NES.JPG"))
+    face = Face(faces.square_of(five(photo)), 0.9, "", five(photo))
+    for treatment, data in made.items():
+        row = data.manifest["sample"].tolist().index("AF01NES")
+        wanted = faces.cut(image, face, 64, aligned=treatment == "aligned").astype(int)
+        assert np.abs(data.images[row] - wanted).mean() < 2, treatment
+        assert data.card["made"]["crop"] == f"face, {treatment}" and data.card["made"]["detector"] == "yunet.onnx"
+    assert made["detected"].path != made["aligned"].path
+
+
 def test_an_impossible_treatment_is_named(
     people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -308,6 +308,10 @@ def test_manifest_follows_the_design(tiny):
     assert len(twins.AU_ORDER) == 44 and tiny.card["notes"]
     assert tiny.card["made"]["parameters"]["levels"] == [4]
     assert tiny.manifest["age"].between(20, 75).all()
+    counts = tiny.card["counts"]
+    assert (counts["images"], counts["people"]) == (48, 4)
+    assert counts["expression"] == {"neutral": 24, "fear": 24} and counts["sex"] == {"female": 24, "male": 24}
+    assert sorted(counts["pan"].values()) == [16, 16, 16]
 
 
 def test_views_of_a_face_share_its_expression(tiny):
@@ -472,6 +476,7 @@ def test_an_interrupted_preparation_goes_on_from_its_shards(tiny, monkeypatch, t
         with pytest.raises(KeyboardInterrupt):
             twins.prepare(tiny.path, twin, workers=1)
     (parts,) = assert_untouched(tiny)
+    assert parts.name == f".{tiny.path.name}.{twins.key(twin)}.parts", "shards of another twin are not taken for these"
     assert sorted(path.name for path in parts.glob("*.npy")) == ["00000.npy", "00001.npy"]
     (parts / "00001.npy").write_bytes((parts / "00001.npy").read_bytes()[:-100])  # a shard cut short is made again
     again: list[str] = []

@@ -479,6 +479,56 @@ def test_which_kind_of_runs_stands_for_a_claim(tmp_path: Path) -> None:
     assert of(claims.load(tmp_path), "lan", "Table 3").headline.real.value == pytest.approx(83, abs=0.02)
 
 
+def test_of_two_kinds_that_are_alike_the_one_with_more_runs_stands_first(tmp_path: Path) -> None:
+    runs = [write(tmp_path, "lan", 80, seed) for seed in range(claims.SEEDS + 2)]
+    where = {"method": "lan"}
+    fewer, more = (claims._preference(runs[:number], where) for number in (claims.SEEDS, claims.SEEDS + 2))
+    assert more < fewer and fewer[:-1] == more[:-1]
+
+
+def test_a_kind_that_lacks_the_subset_leaves_its_place_to_the_next(tmp_path: Path) -> None:
+    for seed in SEEDS:
+        write(tmp_path, "lan", 80, seed)
+        first = write(tmp_path, "lan", 82, seed, "paper", setting="ours")
+        bare = {name: values for name, values in first.arrays().items() if "pose_over" not in name}
+        records.write(first, bare, tmp_path)
+    line = SimpleNamespace(paper="lan", dataset="ferplus", where="method=lan", subset="test", metric="accuracy")
+    assert claims._absolute(line, "%", "ferplus", claims.Runs(tmp_path)).preset == "paper"
+    line.subset = "pose_over_45"
+    assert claims._absolute(line, "%", "ferplus", claims.Runs(tmp_path)).preset == "quick"
+
+
+def test_data_that_were_run_on_once_are_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "at_hand", lambda name: False)
+    assert of(claims.load(tmp_path), "lan", "gain on FERPlus").verdict == "data not available"
+    write(tmp_path, "resnet18", 80)
+    write(tmp_path, "resnet18", 80, dataset="kdef-twin")
+    among = claims.load(tmp_path)
+    assert of(among, "lan", "gain on FERPlus").verdict == "not run", "its record is of the real set"
+    assert of(among, "lan", "gain on RAF-DB").verdict == "data not available"
+
+
+def test_a_gain_says_what_is_over_what() -> None:
+    assert of(CLAIMS, "lan", "gain on FERPlus").title == "LAN over ResNet-18, FERPlus"
+    assert [c.column for claim in CLAIMS if claim.kind == "gain" for c in claim.comparisons] == [
+        line.metric for paper in dict.fromkeys(claim.paper for claim in CLAIMS)
+        for line in published.read("gains").itertuples() if line.paper == paper
+    ]  # fmt: skip
+
+
+def test_a_tolerance_is_a_share_of_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = CRITERIA[(CRITERIA["where"] == claims.COUNTED) & (CRITERIA["tolerance"].astype(str) != "")]
+    line = max(lines.itertuples(), key=lambda line: float(published.cell(
+        line.paper, line.table or line.figure, line.row, line.column, line.of or None)["value"]))  # fmt: skip
+    cell = published.cell(line.paper, line.table or line.figure, line.row, line.column, line.of or None)
+    value, margin = float(cell["value"]), float(line.tolerance) / 100 * float(cell["value"])
+    assert margin > published.half_unit(cell["printed"])
+    for share, verdict in ((0.9, "reproduced"), (-0.9, "reproduced"), (1.1, "differs")):
+        ours = value + share * margin
+        monkeypatch.setattr(claims, "_counted", lambda *_, ours=ours: measured(ours, ours, ours))
+        assert claims._compare(line, None).verdict == verdict
+
+
 def test_a_record_of_older_code_is_marked_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in SEEDS:
         write(tmp_path, "resnet18", 80, seed)

@@ -544,6 +544,35 @@ def test_agreement_of_labels_is_one_where_nothing_differs() -> None:
     assert lan.kappa(np.ones(4), np.ones(4)) == 1 and lan.kappa(np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0])) == 0
 
 
+def test_modes_are_compared_on_what_training_sees() -> None:
+    """A backbone that answers otherwise in training, on images that are altered in augmentation."""
+
+    class Sides(torch.nn.Module):
+        def forward(self, maps: torch.Tensor) -> torch.Tensor:
+            return maps[:, :1] if self.training else maps[:, 1:2]
+
+    images = Images(torch.zeros(6, 3, 8, 8), 4)
+    clean, altered = torch.zeros(2, 6, 3, 8, 8).unbind()
+    clean[:3, 1], altered[:4, 1], altered[1:4, 0] = 1, 1, 1  # in training three, else four; without alteration three
+    images.clean = lambda rows=None: ({"images": part} for part in clean.split(4))  # type: ignore[method-assign]
+    images.augmented = lambda rows=None: ({"images": part} for part in altered.split(4))  # type: ignore[method-assign]
+    guidance = GuidanceMap(1, 3)
+    guidance.forward = lambda maps, batch=None: maps[:, 0, :1, :1]  # type: ignore[method-assign]
+    found = lan.agreement(guidance, Sides(), images, True)
+    labels = {"train": [0, 1, 1, 1, 0, 0], "eval": [1, 1, 1, 1, 0, 0], "clean": [1, 1, 1, 0, 0, 0]}
+    assert found["guidance_modes"] == lan.kappa(*(np.array(labels[name]) for name in ("train", "eval")))
+    assert found["guidance_augmented"] == lan.kappa(*(np.array(labels[name]) for name in ("eval", "clean")))
+    assert found["guidance_kept"] == 1
+
+
+def test_the_widths_of_the_attention_are_halved_each_time() -> None:
+    layers = [layer for layer in lan.LocalAttention(512).layers if isinstance(layer, torch.nn.Conv2d)]
+    assert [(layer.in_channels, layer.out_channels) for layer in layers] == [
+        (512, 256), (256, 128), (128, 64), (64, 1),
+    ]  # fmt: skip
+    assert {layer.kernel_size for layer in layers} == {(3, 3)}
+
+
 def test_labels_are_held_against_turned_faces_where_the_data_know_them() -> None:
     yaw = torch.tensor([-90.0, -31.0, -30.0, 0.0, 10.0, 45.0])
     images = Images(torch.zeros(6, 3, 8, 8), 4)

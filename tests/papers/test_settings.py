@@ -135,6 +135,17 @@ def test_published_pcda_has_one_stage_alone(start: str, dataset: str) -> None:
         assert module.stages(recipe) == {} and recipe.setting == "published" and recipe.epochs == 200
 
 
+@pytest.mark.parametrize("paper", PUBLISHED)
+def test_a_first_stage_elsewhere_has_the_other_set_s_own_split_whole(paper: str) -> None:
+    module = papers.module(paper)
+    run = module.recipe("quick", "kdef-twin", fold=3, share=0.5, data={"stray": 0.1}, pretraining="rafdb-twin")
+    (stage,) = module.stages(run).values()
+    elsewhere = (stage.dataset, stage.protocol, stage.fold, stage.share, stage.data)
+    assert elsewhere == ("rafdb-twin", "official", 0, 1.0, {})
+    (stage,) = module.stages(run.but(pretraining="")).values()
+    assert (stage.dataset, stage.protocol, stage.fold, stage.share) == ("kdef-twin", "lan-kdef-10fold", 3, 0.5)
+
+
 SMALL = {"image_size": 32, "width": 8, "stem": "small", "last_stride": 1, "batch_size": 32}
 LEARNT = {"images": 512, "learning_rate": 0.02, "backbone_learning_rate": 0.05} | SMALL
 SMOKE: dict[str, dict[str, Any]] = {

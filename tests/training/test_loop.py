@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -314,6 +315,11 @@ def test_killed_and_resumed_is_the_same_run(data: Prepared, tmp_path: Path) -> N
     assert done.returncode == -9, done.stderr
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["checkpoint.pt"]
     assert bits(fit(small(), data, tmp_path / "cut")) == bits(fit(small(), data, tmp_path / "whole"))
+
+
+def test_sums_of_several_processes_are_of_all_their_images() -> None:
+    both = SimpleNamespace(num_processes=2, device="cpu", reduce=lambda values, how: {"sum": values * 2}[how])
+    assert loop._over_processes({"loss": 1.5, "seen": 4.0}, 10, both) == ({"loss": 3.0, "seen": 8.0}, 20)
 
 
 def test_a_checkpoint_of_another_recipe_is_not_used(data: Prepared, tmp_path: Path) -> None:
