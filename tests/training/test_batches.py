@@ -11,7 +11,7 @@ import pytest
 import tiny_paper
 import torch
 from tiny import CLASSES, manifest, write_prepared
-from tiny_paper import ANGLES, OFF
+from tiny_paper import ANGLES, OFF, small
 from torch import Tensor, nn
 
 from fercore.data.augment import MIRRORED, normalise
@@ -19,7 +19,7 @@ from fercore.data.labels import Truth, of_classes, pose_classes
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.errors import DataError
 from fercore.papers import lan
-from fercore.training.batches import EXPRESSION, Batches, TrainingSet, accuracy, heads, predict, to_predict
+from fercore.training.batches import EXPRESSION, Batches, TrainingSet, accuracy, heads, predict, seed_for, to_predict
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,16 @@ def test_predictions_come_in_the_order_of_the_rows(data: Prepared) -> None:
         with torch.no_grad():
             expected = network(image).logits.softmax(1)[0]
         assert probabilities == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_chance_is_the_same_for_all_methods_and_another_in_each_epoch_fold_and_seed() -> None:
+    recipe = small()
+    seeds = {
+        seed_for(recipe, 0), seed_for(recipe, 1), seed_for(recipe.but(seed=1), 0), seed_for(recipe.but(fold=1), 0),
+        seed_for(recipe.but(epochs=9), 0),
+    }  # fmt: skip
+    assert len(seeds) == 5 and seed_for(recipe.but(alpha=0.1, method="resnet18"), 0) in seeds
+    assert seed_for(lan.recipe("smoke", seed=3, fold=2, epochs=5), 4) == 416846083
 
 
 def test_batches_hold_every_row_once_a_pass(data: Prepared) -> None:
