@@ -126,7 +126,7 @@ CRITERIA = published.read("criteria")
 TRAINED = CRITERIA[CRITERIA["where"] != claims.COUNTED].drop_duplicates(["dataset", "where", "subset", "metric"])
 
 
-@pytest.mark.parametrize("line", TRAINED.itertuples(), ids=lambda line: f"{line.where}-{line.subset}-{line.metric}")
+@pytest.mark.parametrize("line", list(TRAINED.itertuples()), ids=lambda line: f"{line.where}-{line.subset}-{line.metric}")
 def test_every_criterion_can_meet_a_record(line: Any) -> None:
     """Its split is in the registry, its data set in the catalogue; the split's test part has its subset and class."""
     assert catalogue.entry(line.dataset).real
