@@ -123,10 +123,14 @@ def of_test_part(dataset: str, protocol: str) -> tuple[set[str], set[str]]:
 
 
 CRITERIA = published.read("criteria")
-TRAINED = CRITERIA[CRITERIA["where"] != claims.COUNTED].drop_duplicates(["dataset", "where", "subset", "metric"])
+TRAINED = [
+    *CRITERIA[CRITERIA["where"] != claims.COUNTED]
+    .drop_duplicates(["dataset", "where", "subset", "metric"])
+    .itertuples()
+]
 
 
-@pytest.mark.parametrize("line", list(TRAINED.itertuples()), ids=lambda line: f"{line.where}-{line.subset}-{line.metric}")
+@pytest.mark.parametrize("line", TRAINED, ids=lambda line: f"{line.where}-{line.subset}-{line.metric}")
 def test_every_criterion_can_meet_a_record(line: Any) -> None:
     """Its split is in the registry, its data set in the catalogue; the split's test part has its subset and class."""
     assert catalogue.entry(line.dataset).real
