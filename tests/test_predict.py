@@ -254,6 +254,8 @@ def test_a_larger_preset_comes_before_a_later_run(monkeypatch: pytest.MonkeyPatc
         return SimpleNamespace(folder=folder, recipe=recipe, data=SimpleNamespace(real=real), started=started)
 
     found = [run("smoke", True, "9"), run("quick", False, "8"), run("quick", True, "1"), run("quick", True, "2")]
+    monkeypatch.setattr(records, "find", lambda root: found[:2])
+    assert predict.newest() == found[1].folder, "a larger preset before real data"
     found += [run("quick", True, "3", "arcface"), run("quick", True, "4", "landmarks")]  # these name no expression
     monkeypatch.setattr(records, "find", lambda root: found)
     assert predict.newest() == found[3].folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import NamedTuple
 
+import pytest
 import torch
 from torch import nn
 
@@ -24,6 +25,11 @@ class Small(nn.Module):
 
     def forward(self, images: torch.Tensor) -> Answer:
         return Answer(self.linear(self.norm(self.convolution(images)).mean((2, 3))))
+
+
+def test_frames_are_those_of_a_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fercore.backbones.cost.seconds", lambda work, repeats: (work(), 0.5)[1])
+    assert frames_per_second(Small(), 10, batch=16) == 32
 
 
 def test_cost_by_hand() -> None:

@@ -173,6 +173,14 @@ def test_a_cut_beyond_the_edge_draws_the_edge_out() -> None:
     assert np.array_equal(outside[8:, 8:], image[:32, :32]) and (outside[:8, 8:] == image[:1, :32]).all()
 
 
+def test_a_cut_that_is_enlarged_lies_where_the_face_does() -> None:
+    y, x = np.mgrid[:48, :48]
+    smooth = np.repeat((4 * x + y)[..., None], 3, 2).astype(np.uint8)
+    wanted = cv2.resize(smooth[20:36, 10:26], (32, 32), interpolation=cv2.INTER_LINEAR).astype(int)
+    found = faces.cut(smooth, Face((10, 20, 16), 1), 32).astype(int)
+    assert np.abs(found - wanted)[2:-2, 2:-2].max() <= 1
+
+
 def test_an_aligned_cut_is_upright() -> None:
     upright, tilted = photograph(717), photograph(717, 0.0, 25.0)
     wanted = faces.cut(upright.image, Face((0, 0, 1), 1, "", five(upright)), 64, aligned=True).astype(int)

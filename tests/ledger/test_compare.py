@@ -103,7 +103,7 @@ PARTINGS: dict[str, tuple[Change, str, str, bool]] = {
         False,
     ),
     "code alone": (lambda r: setattr(r, "code", "d"), "code", "The code is another version", True),
-    "weights rounded": (weights(10.00001), "backbone: first weights", "rounded otherwise, and the records name", True),
+    "weights rounded": (weights(10.00005), "backbone: first weights", "rounded otherwise, and the records name", True),
     "weights": (weights(10.01), "backbone: first weights", "The first weights are others", False),
     "first batch": (loss("backbone", "first_loss", 2.1), "backbone: first batch, loss", "name no cause", False),
     "first batch, threads": (

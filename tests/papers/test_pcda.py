@@ -105,6 +105,18 @@ def test_wrong_arguments_are_named() -> None:
         small(heads=5)
 
 
+def test_the_class_token_is_what_is_classified() -> None:
+    network = small(blocks=1).eval()
+    network.blocks = nn.ModuleList()  # tokens as they come
+    images = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        out = network(images)
+        tokens = network.fusion_tokens(out.feature_map, network.position)
+        assert torch.allclose(out.features, network.norm(tokens[:, 0]), atol=1e-6)
+        assert not torch.allclose(out.features, network.norm(tokens[:, -1]), atol=1e-2)
+        assert torch.allclose(out.logits, network.classifier(out.features), atol=1e-6)
+
+
 def test_frozen_means_frozen() -> None:
     network = small()
     before = {name: value.clone() for name, value in network.landmark.state_dict().items()}

@@ -93,6 +93,14 @@ def test_a_table_pairs_each_run_with_the_published_setting_of_its_seed_and_fold(
     assert [label.get_text() for label in axes.get_yticklabels()] == table["row"].tolist()
 
 
+def test_as_good_is_no_win(tmp_path: Path) -> None:
+    for changes in ({}, {"fusion": "mean"}):
+        saved(tmp_path, own(**changes), [1, 2, 1, 2])
+    found = ablations.runs("lan", root=tmp_path)
+    rows = ablations.table(found, "lan").query("ablation == 'fusion'").set_index("row")
+    assert rows.loc["averaging", "wins"] == "0 of 1"
+
+
 def test_over_seeds_and_folds_a_row_is_held_against_its_own_partner(tmp_path: Path) -> None:
     for place, level in enumerate(([1, 0, 0, 0], [1, 1, 1, 0], [2, 2, 1, 1])):
         for name in ("seed", "fold"):

@@ -84,6 +84,9 @@ def test_accuracy_by_arousal(tmp_path: Path) -> None:
     one, two = saved(tmp_path), saved(tmp_path, "2" * 10, probabilities=np.eye(2)[np.zeros(60, int)])
     table = features.by_arousal({"half": [one, two], "one": [one]})
     assert set(table["name"]) == {"half", "one"} and (table.groupby("name")["images"].sum() == 60).all()
+    most = saved(tmp_path / "most", known_arousal=np.where(np.arange(60) < 7, 1, 0).astype(np.float16))
+    edge = features.by_arousal({"one": [most]})
+    assert edge["images"].sum() == 60 and edge[edge["to"] == 1]["images"].item() == 7, "the last band has its edge"
     first = table[table["name"] == "one"]
     assert (first.loc[first["from"] >= 0.3, "accuracy"] == 100).all()
     assert (first.loc[first["to"] <= 0.3, "accuracy"] == 0).all()

@@ -144,6 +144,13 @@ def test_measurements_and_what_share_of_the_peak_they_are(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_milliseconds_are_of_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "seconds", lambda work, *_: (work(), 0.1)[1])
+    words = {"forms": ("eager",), "precisions": ("fp32",), "batches": (1, 2), "repeats": 1, "peaks": (64,)}
+    table = speed.measure({("PCDA", "whole"): small()}, 48, **words).set_index("batch")
+    assert table["milliseconds"].to_dict() == {1: 100.0, 2: 50.0}
+
+
 def test_the_peak_is_the_better_of_product_and_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
     assert speed.product(sizes=(32,)) > 0 and speed.convolution(sizes=(32,)) > 0
     monkeypatch.setattr(speed, "product", lambda *_: 200.0)

@@ -88,6 +88,17 @@ def test_what_several_start_from_is_one_job_before_them(committed: Path, monkeyp
     assert {job.state for job in jobs} == {"missing"}
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_current_record_comes_before_a_stale_one_of_the_same_recipe(
+    names: tuple[str, str], committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = lan.recipe("quick", "kdef-twin", method="lan")
+    monkeypatch.setattr(records, "stale", lambda record: record.code == "old")
+    for name, code in zip(names, ("old", "now"), strict=True):
+        made(run, committed, key=10 * name, code=code)
+    assert wanted.record_of(run, committed).code == "now" and wanted.state_of(run) != "missing"
+
+
 def test_what_is_current_is_no_job_and_asks_for_none(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = lan.recipe("quick", "kdef-twin", method="lan")
     only(monkeypatch, run)

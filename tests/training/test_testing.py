@@ -234,6 +234,10 @@ def test_maps_and_features_are_kept_where_a_paper_has_them(use: Callable[..., No
     use(features=features, maps=lambda network, images: {"grey": images.mean(1)})
     arrays = run().arrays()
     assert arrays["map_grey"].shape == (27, 16, 16) and arrays["features"].shape == (27, testing.COMPONENTS)
+    use(features=lambda network, images: 100 * images.mean((1, 3))[:, :5])
+    few = run(seed=2, epochs=1).arrays()
+    assert few["features_share"].sum() == pytest.approx(1, abs=1e-5) and few["features"].astype(float).std() > 1
+    use(features=features, maps=lambda network, images: {"grey": images.mean(1)})
     assert np.abs(arrays["map_grey"].astype(float).mean((1, 2))).max() > 0.1
     seen = run(standardise=True).arrays()["map_grey"].astype(float)
     assert np.abs(seen.mean((1, 2))).max() < 0.01, "maps are of what the network sees"
