@@ -45,9 +45,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.timeout(3600))
 
 
-if (
-    "MUTANT_UNDER_TEST" in os.environ
-):  # mutmut's copies of files are a hundred times as long: they take minutes to parse
+# mutmut's copies of files are a hundred times as long: they take minutes to parse.
+if "MUTANT_UNDER_TEST" in os.environ:
     whole = provenance._bare
     provenance._bare = lambda path, time: f"{path.name} {time}" if path.stat().st_size > 10**5 else whole(path, time)
 
