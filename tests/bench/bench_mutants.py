@@ -25,8 +25,9 @@ AREAS: Mapping[str, tuple[str, int]] = {
     "weights": ("backbones/weights.py", 22), "prediction": ("predict.py", 22),
 }  # fmt: skip
 """Files below ``fercore`` of each area, and how many mutants are drawn."""
-SURVIVED, KILLED = 0, {1, 3, 24, 36, 152, 255, -24}
-"""Exit codes: of a test run that found nothing; of one that failed, or was stopped for its time."""
+SURVIVED, KILLED, NOT_RUN = 0, {1, 3, 24, 36, 152, -24}, 255
+"""Exit codes: of a test run that found nothing; of one that failed, or was stopped for its time; of one that broke off
+before its first test, which tells nothing."""
 
 
 def names(pattern: str) -> Iterator[str]:
@@ -56,8 +57,8 @@ print(json.dumps(sorted(state()._stats)))
 """
 
 
-def tried_again(survivors: list[str]) -> dict[str, int]:
-    """The exit code of the tests for those survivors whose function runs while the tests are imported."""
+def tried_again(survivors: Mapping[str, int | None]) -> dict[str, int]:
+    """Whether the tests fail for those whose function runs while they are imported, and for those that were not run."""
 
     def python(*words: str, mutant: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"MUTANT_UNDER_TEST": mutant}
@@ -69,12 +70,12 @@ def tried_again(survivors: list[str]) -> dict[str, int]:
     stats = json.loads((ROOT / "mutants" / "mutmut-stats.json").read_text())
     reach, seconds = stats["tests_by_mangled_function_name"], stats["duration_by_test"]
     found = {}
-    for name in survivors:
-        if name.rpartition("__mutmut_")[0] in early:
+    for name, code in survivors.items():
+        if name.rpartition("__mutmut_")[0] in early or code == NOT_RUN:
             module = name.rpartition(".")[0] + "."
             near = {test for function, own in reach.items() if function.startswith(module) for test in own}
             tests = sorted(near, key=seconds.get)  # the fastest first
-            found[name] = python("-m", "pytest", "-xq", "-p", "no:xdist", *tests, mutant=name).returncode
+            found[name] = int(python("-m", "pytest", "-xq", "-p", "no:xdist", *tests, mutant=name).returncode != 0)
     return found
 
 
@@ -88,7 +89,7 @@ def main(seed: int = 0, areas: Mapping[str, tuple[str, int]] = AREAS, *, run: bo
         command = [sys.executable, "-m", "mutmut", "run", "--max-children", "2"]
         subprocess.run([*command, *chosen], cwd=ROOT, check=True)
         codes = {name: code for name, code in outcomes().items() if name in chosen}
-        codes |= tried_again([name for name, code in codes.items() if code not in KILLED])
+        codes |= tried_again({name: code for name, code in codes.items() if code not in KILLED})
     print(f"{'area':<12} {'mutants':>8} {'drawn':>6} {'killed':>7} {'%':>6}")
     for area, own in {**drawn, "all": chosen}.items():
         killed = sum(codes.get(name) in KILLED for name in own)
