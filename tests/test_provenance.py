@@ -64,7 +64,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "fercore"
 
 
-def edited(file: Path, more: str = "EDITED = 1\n") -> None:
+def edited(file: Path, more: str = "\nEDITED = 1\n") -> None:
     """With a line more, and a later time: what was read of the file before does not hold."""
     file.write_text(file.read_text() + more)
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 10**9))
