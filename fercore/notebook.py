@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from IPython import get_ipython
-from IPython.display import HTML, display
+from IPython.display import HTML, Markdown
+from matplotlib.artist import Artist
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -25,6 +26,8 @@ from fercore.book import made, parameters
 from fercore.book.made import Table
 from fercore.book.made import works_on as works_on
 from fercore.data import catalogue
+from fercore.errors import ParameterError
+from fercore.figures import degrees
 from fercore.intervals import Estimate, estimate
 from fercore.ledger.found import reference as reference
 from fercore.paths import ROOT
@@ -34,7 +37,7 @@ from fercore.records import Record
 
 SUBSETS = {"test": "all test images", "pose_over_30": "pose > 30°", "pose_over_45": "pose > 45°"}
 """Names of subsets in tables and figures; others are shown as they are called."""
-SUBSETS |= {f"pan_{pan:+d}": f"pan {pan:+d}°" for pan in (-90, -45, 0, 45, 90)}
+SUBSETS |= {f"pan_{yaw:+d}": f"yaw {degrees(yaw)}" for yaw in (-90, -45, 0, 45, 90)}
 
 
 def check_parameters() -> None:
@@ -60,16 +63,24 @@ def check_parameters() -> None:
     made.watch(shell, {name: values[name] for name in known})
 
 
-def glue(**values: str) -> None:
-    """Numbers for the words of the page: ``glue(gain="1.5 points")`` is read where a text says ``{glue:text}`gain```.
+def say(text: str, numbers: Mapping[str, str] | None = None) -> Markdown:
+    """Words of the page as Markdown, ``{name}`` in them replaced by ``numbers[name]``.
 
-    So what a text says in numbers comes from records and published files; a test refuses results that are typed. The
-    form is that of ``myst_nb.glue``, which a notebook need not have installed.
+    So what a text says in numbers comes from records and published files, and reads the same in the book, in JupyterLab
+    and in whatever else opens the notebook; a test refuses results that are typed. A name without a number is an error.
     """
-    prefix = "application/papermill.record/"
-    for name, value in values.items():
-        metadata = {"scrapbook": {"name": name, "mime_prefix": prefix}}
-        display({f"{prefix}text/plain": repr(value)}, raw=True, metadata=metadata)
+    try:
+        return Markdown(text if numbers is None else text.format_map(numbers))
+    except KeyError as error:
+        raise ParameterError(
+            f"The text names {error}, which is no number of this page.", do=f"take one of {', '.join(numbers)}"
+        ) from None
+
+
+def figure(drawn: Artist, caption: str, *, alt: str) -> made.Figure:
+    """A figure with its caption below, as the last line of a cell; the numbers behind it as :func:`figures.told` left
+    them. ``alt``: what it shows, in words, for those who can't see it."""
+    return made.Figure(drawn.figure, caption, alt)
 
 
 def printed(paper: str, place: str, row: str, column: str = "accuracy", dataset: str | None = None) -> str:
@@ -167,14 +178,27 @@ def _listed(numbers: Set[int]) -> str:
     return f"{low} – {high}" if whole else ", ".join(map(str, sorted(numbers)))
 
 
-def show(table: pd.DataFrame, caption: str = "") -> Table:
-    """A table without its index, with a caption, as HTML; numbers of a column have the same decimals, NaN is a dash."""
-    styled = table.style.hide(axis="index").set_caption(caption).set_table_attributes('class="table"')
+def show(table: pd.DataFrame, caption: str = "", *, folded: bool = False) -> Table:
+    """A table without its index, with a caption, as HTML; numbers of a column have the same decimals, NaN is a dash.
+
+    ``folded``: the caption alone is in sight, and opens the table.
+    """
+    styled = table.style.hide(axis="index").set_table_attributes('class="table"')
+    if not folded:
+        styled = styled.set_caption(caption)
     # A fixed id instead of a random one: the same page gives the same bytes.
     name = "".join(c for c in caption.lower() if c.isalnum())[:24] or "table"
     for column in table.select_dtypes("floating"):
         styled = styled.format(precision=_decimals(table[column]), na_rep="–", subset=[column])
-    return Table(styled.to_html(uuid=name), table)
+    text = styled.to_html(uuid=name)
+    if folded:
+        text = f'<details class="folded"><summary>{html.escape(caption)}</summary>{text}</details>'
+    return Table(text, table)
+
+
+def stacked(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables one below the other, what one of them lacks as a dash."""
+    return pd.concat(tables.values(), ignore_index=True).fillna("–")
 
 
 def _decimals(values: pd.Series) -> int:
@@ -228,6 +252,23 @@ def difference(estimate: Estimate) -> str:
     """A difference of shares in words: ``+0.02 points (−0.51 to +0.55)``."""
     value, low, high = (signed(100 * end) for end in estimate.interval)
     return f"{value} points ({low} to {high})"
+
+
+def gain(of: Mapping[str, Sequence[Record]], method: str, against: str, subset: str = "test") -> str:
+    """How far a method is above another on the same images, in words; ``of``: :func:`runs_by_method`."""
+    return difference(estimate(of[method], subset=subset, against=of[against]))
+
+
+def changed(of: Mapping[str, Sequence[Record]], method: str, against: str) -> str:
+    """How many answers of two methods are right in one of them alone, in words: ``2.8 %``; mean over their pairs."""
+    pairs = intervals.pairs(of[against], of[method])
+    shares = [sum(intervals.apart(*pair)) / pair[0].metrics["test"]["images"] for pair in pairs]
+    return f"{100 * np.mean(shares):.1f} %"
+
+
+def share(runs: Sequence[Record], subset: str = "test") -> str:
+    """The accuracy of several runs of a method in words: ``85.4 %``."""
+    return f"{100 * estimate(runs, subset=subset).value:.1f} %"
 
 
 def in_words(line: pd.Series) -> str:

@@ -367,7 +367,9 @@ def shown_after(shell_run: Callable[..., None], *sources: str) -> list[str]:
     shell_run(PARAMETERS, "# Parameters\nepochs = 3\n", IMPORTS)
     shell = InteractiveShell.instance()
     found: list[str] = []
-    shell.display_pub.publish = lambda data, **_: found.append(data.get("text/html", ""))
+    shell.display_pub.publish = lambda data, **_: found.extend(
+        text for kind, text in data.items() if kind == "text/html"
+    )
     for source in sources:
         shell.run_cell(source, store_history=True).raise_error()
     return found
@@ -375,7 +377,9 @@ def shown_after(shell_run: Callable[..., None], *sources: str) -> list[str]:
 
 @pytest.mark.parametrize("source", DRAWN)
 def test_every_figure_and_table_is_followed_by_one_drop_down(source: str, run: Callable[..., None]) -> None:
-    (text,) = shown_after(run, source)
+    drawn = re.search("^(figure|axes) = ", source, re.MULTILINE)
+    shown = f"\nnotebook.figure({drawn[1]}, 'A caption.', alt='What it shows.')" if drawn else ""
+    (text,) = shown_after(run, source + shown)
     assert text.startswith('<details class="made">') and "\n" not in text, "one line: Markdown takes it as HTML"
     assert "-p preset smoke -p epochs 3 -p rate 0.1" in text and "epochs 3, rate 0.1" in text
     assert provenance.commit()["id"][:10] in text and "none: the code" in text
@@ -410,6 +414,72 @@ def test_what_was_computed_from_records_names_them_once(run: Callable[..., None]
     assert [f"Record {record.name}" in text for text in shown] == [True, False]
     assert ["that of 1 record below" in text for text in shown] == [True, False]
     assert ["that of 1 record above" in text for text in shown] == [False, True]
+
+
+def test_a_figure_shows_its_picture_its_caption_and_what_it_is(run: Callable[..., None]) -> None:
+    shown = notebook.figure(figures.heat(pd.DataFrame({"x": [1.0]}, index=["a"]), "column", "row"), "One.", alt="Two.")
+    data, metadata = shown._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG") and data["text/plain"] == "Two."
+    assert metadata == {"figure": {"caption": "One.", "alt": "Two."}} and not plt.get_fignums(), "drawn once"
+    shell_run, captions = InteractiveShell.instance(), []
+    shown_after(run)
+    shell_run.display_pub.publish = lambda data, **_: captions.append(data.get("text/markdown"))
+    shell_run.run_cell("notebook.figure(figures.counts({'a': {'b': 1}}), 'Below it.', alt='A bar.')").raise_error()
+    assert captions[0] == "*Below it.*", "in Jupyter the caption stands below the picture"
+
+
+@pytest.mark.parametrize(("size", "fits"), [((24, 3.2), True), ((26, 3.2), False), ((3, 12), True), ((0.5, 9), False)])
+def test_a_figure_that_no_page_can_show_is_refused(size: tuple[float, float], fits: bool) -> None:
+    drawn = plt.figure(figsize=size, dpi=100)
+    drawn.add_axes((0, 0, 1, 1))
+    if fits:
+        notebook.figure(drawn, "A caption.", alt="Nothing.")
+    else:
+        with pytest.raises(ParameterError, match=r"pixels.*\n.*draw it smaller"):
+            notebook.figure(drawn, "A caption.", alt="Nothing.")
+    plt.close(drawn)
+
+
+def test_words_take_their_numbers_by_name() -> None:
+    assert notebook.say("a {gain} of {{x}}", {"gain": "1.5 points"}).data == "a 1.5 points of {x}"
+    assert notebook.say("$f_{a}$").data == "$f_{a}$", "without numbers braces are braces"
+    with pytest.raises(ParameterError, match=r"'loss', which is no number of this page.*\n.*gain, p"):
+        notebook.say("{loss}", {"gain": "1", "p": "2"})
+
+
+def test_gains_in_words_are_those_of_the_table() -> None:
+    of = notebook.runs_by_method(notebook.reference(paper="lan", dataset="ferplus", preset="quick"))
+    table = notebook.paired_table(of["ResNet-18"], of["LAN"]).set_index("images of")
+    for subset, name in (("test", "all test images"), ("pose_over_45", "pose > 45°")):
+        assert notebook.gain(of, "LAN", "ResNet-18", subset) == notebook.in_words(table.loc[name])
+    assert notebook.gain(of, "ResNet-18", "LAN") != notebook.gain(of, "LAN", "ResNet-18")
+    rows = {(subset, method): value for subset, method, value, _, _ in notebook.accuracy_rows(of["LAN"])}
+    assert notebook.share(of["LAN"], "pose_over_45") == f"{rows['pose > 45°', 'LAN']:.1f} %"
+    line = table.loc["all test images"]
+    alone = [sum(map(int, line[f"only {name} right"].split(", "))) for name in of]
+    assert notebook.changed(of, "LAN", "ResNet-18") == f"{100 * sum(alone) / 3 / 3137:.1f} %"
+
+
+def test_a_folded_table_opens_on_its_caption() -> None:
+    table = notebook.stacked({"a": pd.DataFrame({"n": [1.0]}), "b": pd.DataFrame({"m": ["x"]})})
+    assert table.to_dict("list") == {"n": [1.0, "–"], "m": ["–", "x"]}
+    page = BeautifulSoup(notebook.show(table, "All <of> it.", folded=True).data, "html.parser")
+    assert page.details.summary.text == "All <of> it." and page.details.table and not page.find("caption")
+    assert BeautifulSoup(notebook.show(table, "All.").data, "html.parser").caption.text == "All."
+
+
+def test_an_architecture_shows_every_box_and_arrow() -> None:
+    boxes = {"image": (0, 0, "3 × 8 × 8"), "map": (1, 0, "4 × 2 × 2"), "labels": (1, 1, "")}
+    drawn = figures.architecture(boxes, [("image", "map", "trunk"), ("labels", "map", "training: loss")])
+    written = [text.get_text() for text in drawn.axes[0].texts]
+    assert {"image\n3 × 8 × 8", "map\n4 × 2 × 2", "labels", "trunk", "training: loss"} <= set(written)
+    styles = [text.arrow_patch.get_linestyle() for text in drawn.axes[0].texts if getattr(text, "arrow_patch", None)]
+    assert styles == ["-", "--"] and drawn.numbers["part"].tolist() == list(boxes)
+    plt.close(drawn)
+
+
+def test_angles_have_a_true_minus_and_zero_has_no_sign() -> None:
+    assert [figures.degrees(angle) for angle in (-45, -0.2, 0, 89.6)] == ["−45°", "0°", "0°", "+90°"]
 
 
 def test_numbers_for_the_text() -> None:

@@ -22,6 +22,8 @@ from fercore.recipe import PRESETS
 FILE = Path("book/records/costs.csv")
 COLUMNS = ("notebook", "preset", "seconds", "peak_mib", "cores", "machine", "date", "commit")
 BOOK_VERSIONS = ("jupyter-book", "papermill", "snakemake")
+WORDS_A_MINUTE = 200
+"""How fast such a text is read."""
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -55,14 +57,22 @@ def write(runs: Path, pages: Sequence[str]) -> pd.DataFrame:
     return kept
 
 
-def page_line(page: str) -> str:
-    """Markdown: what the execution of a page took at each preset, where it was measured."""
+def time_line(page: str, notebook: Any) -> str:
+    """Markdown: how long a page takes to read, and its execution at each preset where that was measured."""
+    words = sum(len(text.split()) for cell in notebook.cells for text in _prose(cell))
+    told = f"**Time**: {max(2, round(words / WORDS_A_MINUTE))} minutes to read"
     rows = {row.preset: row for row in table().itertuples() if row.notebook == page}
-    told = {preset: f"{_minutes(row.seconds)}, {row.peak_mib:,} MiB" for preset, row in rows.items()}
-    listed = "; ".join(f"{preset} {told.get(preset, 'not measured')}" for preset in PRESETS)
-    row = next(iter(rows.values()), None)
-    where = f" ({row.cores} cores, {row.date})" if row else ""
-    return f"*Executing this page took, by preset: {listed}{where}.*"
+    listed = [f"`{preset}` {_minutes(rows[preset].seconds)}" for preset in PRESETS if preset in rows]
+    if listed:
+        told += f"; to execute on {rows[next(iter(rows))].cores} cores, by preset: {', '.join(listed)}"
+    return f"{told}."
+
+
+def _prose(cell: Any) -> Iterator[str]:
+    """What is read of a cell: its Markdown, or what its code says in words."""
+    if cell.cell_type == "markdown":
+        yield cell.source
+    yield from (output.get("data", {}).get("text/markdown", "") for output in cell.get("outputs", ()))
 
 
 def _minutes(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from IPython.display import Markdown
 
 from fercore import published
 from fercore.book import made, markdown
@@ -88,6 +89,49 @@ def _gains(every: Sequence[Claim]) -> Iterator[tuple[str, ...]]:
             head = shown.headline
             ours = (_number(head.real), _number(head.twin))
             yield f"**{name}**", f"**{shown.verdict}**", f"{head.printed} points", *ours, head.row, _settles(shown)
+
+
+def reproduces(paper: str, differs: str) -> Markdown:
+    """Three lines for the head of a paper's page: its gains, its absolute number, ``differs``: what else is otherwise.
+
+    Gains and number are those that were measured on photographs; where none was, on rendered people.
+    """
+    every = [claim for claim in claims.load() if claim.paper == paper and claim.comparisons]
+    gains = [claim.headline for claim in every if claim.kind == "gain" and claim.headline.twin]
+    gains = [head for head in gains if head.real] or gains[:1]
+    own = published.PAPERS[paper]
+    accuracies = [c for claim in every if claim.kind == "table" for c in claim.comparisons if _is_headline(c, paper)]
+    number = min(accuracies, key=lambda c: (c.real is None, c.twin is None))
+    measured = [m for c in (*gains, number) for m in (c.real, c.twin) if m]
+    sizes = " and ".join(f"`{preset}`" for preset in dict.fromkeys(m.preset for m in measured))
+    stale = " Some of the records are of older code." if any(m.stale for m in measured) else ""
+    lines = [
+        *map(_gain_line, gains),
+        f"**Accuracy** of {own} on {catalogue.entry(number.criterion[0]).title.partition(':')[0]}: published "
+        f"**{number.printed} %**; here {_sides(number, '.1f', ' %')}.",
+        f"**What differs**: {differs} Measured at preset {sizes}, up to {max(m.seeds for m in measured)} seeds.{stale}",
+    ]
+    return Markdown(markdown.bullets(lines))
+
+
+def _is_headline(c: claims.Comparison, paper: str) -> bool:
+    """Whether a comparison is about the method's accuracy on all test images."""
+    return c.row == published.PAPERS[paper] and c.criterion[2] == "test" and c.criterion[3] == "accuracy"
+
+
+def _gain_line(head: claims.Comparison) -> str:
+    verdict = f" Verdict: *{head.verdict}*." if head.verdict else ""
+    return f"**Gain** of {head.row}: published **{head.printed}** points; here {_sides(head, '+.1f')}.{verdict}"
+
+
+def _sides(c: claims.Comparison, form: str, unit: str = "") -> str:
+    """What was measured on photographs and on rendered people, each with its interval."""
+    told = []
+    for measured, where in ((c.real, "photographs"), (c.twin, "the rendered twin")):
+        if measured:
+            value, low, high = (f"{round(end, 1) + 0.0:{form}}".replace("-", "−") for end in measured[:3])
+            told.append(f"**{value}{unit}** [{low}, {high}] on {where}")
+    return ", ".join(told)
 
 
 def _number(measured: claims.Measured | None) -> str:

@@ -10,23 +10,28 @@ from __future__ import annotations
 import ast
 import base64
 import html
+import io
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from IPython import get_ipython
-from IPython.display import HTML, display
-from matplotlib.artist import Artist
+from IPython.core.pylabtools import print_figure
+from IPython.display import HTML, Markdown, display
+from matplotlib.figure import Figure as MatplotlibFigure
+from PIL import Image
 
 from fercore import provenance, records
 from fercore.data.prepared import Prepared
+from fercore.errors import ParameterError
 from fercore.paths import ROOT
 from fercore.records import Record
 
-KEY = "fercore"
-"""Name of our entry in the metadata of an output."""
+KEY, FIGURE = "fercore", "figure"
+"""Names of our entries in the metadata of an output: of what stands below it, and of a figure."""
 
 
 class Table(HTML):
@@ -35,6 +40,28 @@ class Table(HTML):
     def __init__(self, data: str, numbers: pd.DataFrame) -> None:
         super().__init__(data)
         self.numbers = numbers
+
+
+class Figure:
+    """A figure as a picture with its caption and what it shows in words; remembers its numbers (a DataFrame).
+
+    Raises a :class:`ParameterError` for one that no page can show: more than eight times as wide as high or the other
+    way round, or more than 2,500 pixels in one direction.
+    """
+
+    def __init__(self, figure: MatplotlibFigure, caption: str, alt: str) -> None:
+        self.caption, self.alt = caption, alt
+        self.numbers = getattr(figure, "numbers", None)
+        self.picture = print_figure(figure, "png")
+        plt.close(figure)
+        width, height = Image.open(io.BytesIO(self.picture)).size
+        if max(width, height) > min(2500, 8 * min(width, height)):
+            raise ParameterError(
+                f"The figure '{caption[:40]} ...' is {width:,} x {height:,} pixels.", do="draw it smaller, or in rows"
+            )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"image/png": self.picture, "text/plain": self.alt}, {FIGURE: {"caption": self.caption, "alt": self.alt}}
 
 
 class Watch:
@@ -55,11 +82,11 @@ class Watch:
         found = {record.name: record for value in [*read.values(), *assigned.values()] for record in records_in(value)}
         earlier = {record.name: record for name in read for record in self.computed.get(name, ())}
         self.computed |= {name: [*(earlier | found).values()] for name in assigned}
-        figures = [value.figure for value in assigned.values() if isinstance(value, Artist)]
-        tables = [result.result] if isinstance(result.result, Table | pd.DataFrame) else []
-        if not figures and not tables:
+        shown = result.result
+        if not isinstance(shown, Figure | Table | pd.DataFrame):
             return
-        shown = (tables or figures)[-1]
+        if isinstance(shown, Figure):
+            display(Markdown(f"*{shown.caption}*"), metadata={KEY: {}})
         numbers = shown if isinstance(shown, pd.DataFrame) else getattr(shown, "numbers", None)
         origins = {name: {"group": r.group, "code": r.code} for name, r in (earlier | found).items()}
         if mark := stale_mark(origins):
@@ -196,17 +223,25 @@ def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def settle(cells: Iterable[Any]) -> Iterator[Any]:
-    """The cells of an executed notebook for the book: each drop-down in a cell of its own below, named by its cell.
+    """The cells of an executed notebook for the book: each drop-down in a cell of its own below, named by its cell, and
+    the caption of a figure as the book sets it.
 
-    Within the cell of a figure it would be drawn as a second figure. What is stale is judged anew, because code may
-    have been edited since the execution.
+    Within the cell of a figure the drop-down would be drawn as a second figure. What is stale is judged anew, because
+    code may have been edited since the execution, and is said once a page.
     """
     import nbformat
 
+    marked: set[str] = set()
     for cell in cells:
+        for output in cell.get("outputs", []):
+            if told := output.get("metadata", {}).get(FIGURE):
+                shown = {"figure": {"caption": told["caption"], "name": cell.id}, "image": {"alt": told["alt"]}}
+                cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | shown
         yield cell
         for output in [output for output in cell.get("outputs", []) if KEY in output.get("metadata", {})]:
             cell.outputs.remove(output)
             if (origins := output.metadata[KEY].get("records")) is not None:
                 text = output.data["text/html"].replace("<details ", f'<details id="{cell.id}" ', 1)
-                yield nbformat.v4.new_markdown_cell(stale_mark(origins) + text, id=f"{cell.id}-made")
+                mark = stale_mark({name: origin for name, origin in origins.items() if name not in marked})
+                marked |= origins.keys()
+                yield nbformat.v4.new_markdown_cell(mark + text, id=f"{cell.id}-made")

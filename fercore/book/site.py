@@ -30,6 +30,13 @@ from fercore.recipe import check_preset
 
 REPRODUCTION = "<!-- does it reproduce -->"
 """Where the first page answers that, by the ledger."""
+FOLDS = (
+    ("parameters", "hide-input", "Parameters and what they mean"),
+    ("injected-parameters", "remove-cell", ""),
+    ("hide-input", "hide-input", "Show the code"),
+    ("solution", "hide-cell", "Solution"),
+)
+"""Tags of cells that are folded away, how, and what their fold is called."""
 PAGES = ("method", "training", "ablations", "figures")
 """Pages of a paper, in their order; others follow."""
 
@@ -177,17 +184,19 @@ def _write(tree: Path, executed: Mapping[str, Any]) -> None:
 
 
 def _for_readers(notebook: Any, page: str) -> Any:
-    """Its cost below the title, drop-downs settled; defaults and what is glued folded away, other code in sight."""
+    """Its time in the box below the title, drop-downs settled, what :data:`FOLDS` lists folded away."""
     from fercore.book import costs, made
 
-    cost = nbformat.v4.new_markdown_cell(costs.page_line(page), id="cost")
-    notebook.cells = list(made.settle([notebook.cells[0], cost, *notebook.cells[1:]]))
+    notebook.cells[0].source += f"\n>\n> {costs.time_line(page, notebook)}"
+    notebook.cells = list(made.settle(notebook.cells))
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
-        glues = any("scrapbook" in output.get("metadata", {}) for output in cell.get("outputs", []))
-        if glues or "parameters" in tags:
-            what = "where the numbers in the text come from" if glues else "parameters and what they mean"
-            cell.metadata |= {"tags": [*tags, "hide-input"], "mystnb": {"code_prompt_show": f"Show {what}"}}
+        for tag, fold, what in FOLDS:
+            if tag in tags:
+                cell.metadata |= {
+                    "tags": [*tags, fold],
+                    "mystnb": cell.metadata.get("mystnb", {}) | {"code_prompt_show": what},
+                }
     return notebook
 
 

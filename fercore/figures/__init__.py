@@ -43,6 +43,11 @@ def told(drawn: Drawn, numbers: pd.DataFrame) -> Drawn:
     return drawn
 
 
+def degrees(angle: float) -> str:
+    """An angle as it is written below a picture: ``−45°``, ``0°``, ``+90°``."""
+    return f"{round(angle):+d}°".replace("-", "−") if round(angle) else "0°"
+
+
 def image_grid(
     images: Any, row_labels: Sequence[str] | None = None, column_labels: Sequence[str] | None = None, cell: float = 1.2
 ) -> Figure:
@@ -151,6 +156,29 @@ def by_sight(points: np.ndarray, visible: np.ndarray) -> dict[str, np.ndarray]:
     """Points (N, n, 2) for :func:`landmarks`, those that are ``visible`` (N, n) apart from hidden ones."""
     seen = visible[..., None].astype(bool)
     return {"visible": np.where(seen, points, np.nan), "hidden": np.where(seen, np.nan, points)}
+
+
+def architecture(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence[tuple[str, str, str]]) -> Figure:
+    """A network as boxes with arrows between them.
+
+    ``boxes``: name -> x, y in box widths and heights from the upper left, what is written below the name (a shape).
+    ``arrows``: from, to, what is written beside it; a dashed one where that begins with "training".
+    """
+    right, low = (max(box[axis] for box in boxes.values()) for axis in (0, 1))
+    figure, axes = plt.subplots(figsize=(1.3 * right + 1.2, 0.95 * low + 0.9))
+    for name, (x, y, shape) in boxes.items():
+        text = f"{name}\n{shape}" if shape else name
+        style = {"boxstyle": "round,pad=0.45", "facecolor": "#eff6ff" if shape else "white", "edgecolor": OURS}
+        axes.text(x, -y, text, ha="center", va="center", fontsize=9, bbox=style, zorder=2)
+    for start, end, label in arrows:
+        (x0, y0, _), (x1, y1, _) = boxes[start], boxes[end]
+        line = {"arrowstyle": "-|>", "color": "#374151", "shrinkA": 26, "shrinkB": 30}
+        line["linestyle"] = "--" if label.startswith("training") else "-"
+        axes.annotate("", (x1, -y1), (x0, -y0), arrowprops=line, zorder=1)
+        axes.text((x0 + x1) / 2, -(y0 + y1) / 2 + 0.1, label, ha="center", va="bottom", fontsize=7.5, color="#374151")
+    axes.set(xlim=(-0.6, right + 0.6), ylim=(-low - 0.5, 0.5))
+    axes.set_axis_off()
+    return told(figure, pd.DataFrame([(name, box[2]) for name, box in boxes.items()], columns=["part", "shape"]))
 
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str = "", axes: Axes | None = None) -> Axes:

@@ -15,9 +15,36 @@ from fercore.data import twin_designs, twins
 from fercore.data.twin_rows import Twin
 from fercore.errors import RecordError
 from fercore.figures import told
+from fercore.papers.lan import Output
 from fercore.records import Record
 
 RIGHT, WRONG = "#111827", "#dc2626"
+
+
+def architecture(output: Output, size: int) -> Figure:
+    """The network with the shapes of an output for images of so many pixels."""
+    grid = " × ".join(map(str, output.feature_map.shape[1:]))
+    places = " × ".join(map(str, output.attention.shape[1:]))
+    boxes = {
+        "image": (0, 0.5, f"3 × {size} × {size}"),
+        "$F_o$": (1.3, 0.5, grid),
+        "$F_m$": (2.6, 1.2, places),
+        "guidance": (1.3, 1.9, places),
+        "$F_a$": (3.9, 1.2, grid),
+        "$f$": (5.2, 0.5, str(output.features.shape[1])),
+        "logits": (6.5, 0.5, str(output.logits.shape[1])),
+    }
+    arrows = [
+        ("image", "$F_o$", "ResNet-18"),
+        ("$F_o$", "$F_m$", "attention"),
+        ("$F_o$", "$f$", "mean over places"),
+        ("$F_m$", "$F_a$", "$F_o \\odot F_m$"),
+        ("$F_a$", "$f$", "mean"),
+        ("$f$", "logits", "classifier"),
+        ("$F_o$", "guidance", "training: clusters"),
+        ("guidance", "$F_m$", "training: $L_{map}$"),
+    ]
+    return figures.architecture(boxes, arrows)
 
 
 def _rows(record: Record) -> pd.DataFrame:

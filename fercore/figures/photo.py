@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from fercore import intervals, predict
 from fercore.data import faces
-from fercore.figures import OURS, image_grid, told
+from fercore.figures import OURS, degrees, image_grid, told
 from fercore.heads import EXPRESSIONS, Head, face_centre, render, sample_background, sample_light, sample_person
 from fercore.predict import Seen
 
@@ -78,7 +78,7 @@ def cuts(person: int, yaws: Sequence[float], detector: faces.Detector, size: int
         found = faces.largest(detector(image))
         rows[0].append(faces.cut(image, faces.Face(square, 1.0), size))
         rows[1].append(None if found is None else faces.cut(image, found, size))
-    return image_grid(rows, ["as rendered", "as found"], [f"{yaw:+.0f}°" for yaw in yaws])
+    return image_grid(rows, ["as rendered", "as found"], list(map(degrees, yaws)))
 
 
 def found_by_yaw(people: Sequence[int], yaws: Sequence[float], detector: faces.Detector) -> pd.DataFrame:

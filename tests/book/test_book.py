@@ -20,7 +20,6 @@ from fercore.book.site import contents, notebooks, stage
 from fercore.data.twin_designs import DESIGNS
 from fercore.errors import FercoreError
 from fercore.paths import ROOT, records_root, reference_records
-from fercore.recipe import PRESETS
 
 pytestmark = pytest.mark.slow
 
@@ -135,10 +134,21 @@ def test_generated_tables_say_how_they_were_made(name: str, book: Path) -> None:
     assert "commit" in below.text and below.find("a", download=True)
 
 
-def test_every_page_says_what_it_costs(book: Path) -> None:
+def test_every_page_opens_with_a_box_and_closes_with_what_comes_next(book: Path) -> None:
     for name in notebooks():
-        words = staged(name)[1].source
-        assert all(f"{preset} " in words for preset in PRESETS) and "by preset" in words
+        first, *_, last = staged(name)
+        box = first.source.partition("\n> **You will learn** ")[2]
+        assert box.startswith(tuple("abcdefghijklmnopqrstuvwxyz")) and "\n> **You need** " in box, name
+        assert re.search(r"\n>\n> \*\*Time\*\*: \d+ minutes to read; to execute on \d cores, .*`smoke` \d", box), name
+        assert last.source.startswith("**Next.** ") and "](" in last.source, name
+
+
+def test_what_is_folded_is_named(book: Path) -> None:
+    cells = {cell.id: cell for cell in staged("notebooks/lan/training")}
+    assert cells["parameters"].metadata["mystnb"]["code_prompt_show"] == "Parameters and what they mean"
+    assert {"solution", "hide-cell"} <= set(cells["solution-1"].metadata["tags"])
+    page = soup(book / "notebooks" / "lan" / "training.html")
+    assert page.select(".tag_hide-cell details") and not page.find(string=re.compile("# Parameters"))
 
 
 @pytest.mark.parametrize("edited", [False, True], ids=["the code as it is", "the code edited since"])

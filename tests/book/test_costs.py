@@ -46,9 +46,27 @@ def test_costs_are_written_from_executed_notebooks(file: Path, tmp_path: Path) -
     ]
     with pytest.raises(FercoreError, match=r"No executed notebook of the book lies in .*nowhere"):
         costs.write(tmp_path / "nowhere", PAGES)
-    line = costs.page_line("notebooks/b")
-    assert "smoke 90 seconds, 500 MiB; quick 10.0 minutes, 1,500 MiB; paper not measured (2 cores, 2026-11-25)" in line
-    assert costs.page_line("notebooks/c").count("not measured") == 3
+
+
+def test_a_page_says_how_long_it_takes(file: Path, tmp_path: Path) -> None:
+    executed(tmp_path / "smoke", "notebooks/b", "smoke", 90.04)
+    executed(tmp_path / "quick", "notebooks/b", "quick", 600.0, 1500)
+    for preset in ("quick", "smoke"):
+        costs.write(tmp_path / preset, PAGES)
+    words = nbformat.v4.new_output("execute_result", {"text/markdown": "said " * 300})
+    page = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("word " * 300),
+            nbformat.v4.new_code_cell("not read " * 900, outputs=[words]),
+        ]
+    )
+    line = costs.time_line("notebooks/b", page)
+    assert line == (
+        "**Time**: 3 minutes to read; to execute on 2 cores, by preset: `smoke` 90 seconds, `quick` 10.0 minutes."
+    )
+    assert costs.time_line("notebooks/c", page) == "**Time**: 3 minutes to read."
+    page.cells = page.cells[:0]
+    assert "1 minutes" not in costs.time_line("notebooks/c", page)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), (" 5m ", 300)])

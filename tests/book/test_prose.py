@@ -1,8 +1,8 @@
 """No result is typed by hand: what the text says in numbers comes from records and published files.
 
 The rule, for markdown cells, captions, alternative texts, words in code cells, and the pages under ``book/``: a number
-that a reader would take for a result stands in a table or figure, or is glued (``{glue:text}`name```, see
-``fercore.notebook.glue``). For a result is taken whatever :data:`RESULT` matches. Sizes, degrees, counts, dates and
+that a reader would take for a result stands in a table or figure, or is filled in (``{name}``, see
+``fercore.notebook.say``). For a result is taken whatever :data:`RESULT` matches. Sizes, degrees, counts, dates and
 settings are none; the few that look like one stand in :data:`ALLOWED`, each with its reason.
 """
 
@@ -55,9 +55,6 @@ def prose(path: Path) -> Iterator[tuple[str, str]]:
         if cell.cell_type == "markdown":
             yield cell.id, cell.source
             continue
-        shown = cell.metadata.get("mystnb", {})
-        yield f"{cell.id}, caption", shown.get("figure", {}).get("caption", "")
-        yield f"{cell.id}, alternative text", shown.get("image", {}).get("alt", "")
         source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("%"))
         nodes = ast.walk(ast.parse(source))
         yield from ((cell.id, n.value) for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str))
@@ -74,7 +71,7 @@ def typed(text: str) -> list[str]:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_result_is_typed_by_hand(path: Path) -> None:
     found = {where: results for where, text in prose(path) if (results := typed(text))}
-    assert not found, "glue it from a record or from fercore/published, or draw it"
+    assert not found, "fill it in from a record or from fercore/published, or draw it"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +80,7 @@ def test_no_result_is_typed_by_hand(path: Path) -> None:
         ("LAN reaches 84.5 % on FERPlus", 1), ("84.51%, then 85 per cent", 2), ("ten per cent more", 1),
         ("a gain of nearly ten points over", 1), ("by up to a point", 1), ("3.2 percentage points", 1),
         ("one in forty answers", 1), ("an accuracy of 0.845", 1), ("between 83.7 and 85.3", 2),
-        ("{glue:text}`gain` on 3,137 images of 48 × 48 pixels at 45°", 0), ("$p = 84.5$ and `0.95`", 0),
+        ("{gain} on 3,137 images of 48 × 48 pixels at 45°", 0), ("$p = 84.5$ and `0.95`", 0),
         ("a 95 % interval", 0), ("95 % of them", 1), ("in Table 5 of 2022, version 1.0, with 68 points", 0),
         ("rate 0.1, batches of 64, 0.5 of it", 0), ("```\n84.5 %\n```", 0), ("[here](a/84.51.html)", 0),
     ],
