@@ -52,6 +52,12 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     return Command(monkeypatch, capsys)
 
 
+def test_a_paper_without_maps_has_none_to_draw(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(lan, "maps")
+    with pytest.raises(ParameterError, match=r"^lan has no map to draw"):
+        Predictor(trained, maps=True)
+
+
 def save(path: Path, image: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)

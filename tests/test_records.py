@@ -30,6 +30,7 @@ from fercore.data import catalogue, protocols
 from fercore.errors import FercoreError, RecordError
 from fercore.ledger.compare import differences, is_result
 from fercore.papers import lan
+from fercore.records import Step
 from fercore.training import experiments, loop
 from fercore.training.batches import Batches, predict
 
@@ -125,6 +126,22 @@ def test_what_one_reader_does_with_a_record_s_arrays_is_not_seen_by_another(tmp_
         assert list(arrays) == ["labels"]
         arrays["labels"], arrays["more"] = np.zeros(9), np.ones(1)
     assert records.find(tmp_path)[0].arrays()["labels"].tolist() == [0, 1]
+
+
+def test_arrays_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = records.write(record_of(), {"labels": np.arange(2)}, tmp_path)
+    record.arrays()
+    monkeypatch.setattr(np, "load", None)
+    assert record.arrays()["labels"].tolist() == [0, 1]
+
+
+def test_steps_lead_from_code_to_code_within_a_group() -> None:
+    known = [Step("lan --preset quick", "a", "b"), Step("lan", "b", "c"), Step("pcda", "c", "d"), Step("lan", "e", "f")]
+    assert records.same_code("lan --preset quick", "a", known) == {"a", "b", "c"}
+    assert records.same_code("lan --preset paper", "a", known) == {"a"}, "another group's step"
+    assert records.same_code("lan --preset paper", "b", known) == {"b", "c"}, "a step of all of a paper's records"
+    circle = [Step("lan", "a", "b"), Step("lan", "b", "a")]
+    assert records.same_code("lan", "a", circle) == {"a", "b"}
 
 
 def test_a_record_that_is_written_again_is_read_again(tmp_path: Path) -> None:

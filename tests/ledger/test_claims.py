@@ -423,6 +423,15 @@ def test_a_size_that_is_printed_in_one_digit_is_judged_in_it() -> None:
     assert sizes["cross attention module", "FLOPs"].verdict == "differs"
 
 
+def test_a_claim_is_of_one_of_four_kinds_and_gains_come_first() -> None:
+    listed = published.read("claims")
+    for paper in published.PAPERS:
+        kinds = [claim.kind for claim in CLAIMS if claim.paper == paper]
+        gains = len(published.read("gains").query("paper == @paper"))
+        assert kinds[:gains] == ["gain"] * gains and set(kinds[gains:]) <= {"table", "figure", "number"}, paper
+        assert kinds.count("table") == len(listed.query("paper == @paper and kind == 'table'")), paper
+
+
 def test_the_ledger_has_one_row_a_claim() -> None:
     assert len(ROWS) == len(CLAIMS) and list(ROWS["verdict"]) == [claim.verdict for claim in CLAIMS]
     row = ROWS.query("paper == 'LAN' and claim == 'Table 3'").iloc[0]

@@ -37,15 +37,6 @@ def test_proofs_are_kept_once_and_in_order(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_steps_lead_from_code_to_code_within_a_group() -> None:
-    known = [Step("lan --preset quick", "a", "b"), Step("lan", "b", "c"), Step("pcda", "c", "d"), Step("lan", "e", "f")]
-    assert records.same_code("lan --preset quick", "a", known) == {"a", "b", "c"}
-    assert records.same_code("lan --preset paper", "a", known) == {"a"}, "another group's step"
-    assert records.same_code("lan --preset paper", "b", known) == {"b", "c"}, "a step of all of a paper's records"
-    circle = [Step("lan", "a", "b"), Step("lan", "b", "a")]
-    assert records.same_code("lan", "a", circle) == {"a", "b"}
-
-
 def test_a_group_is_a_command_without_seed_fold_and_share() -> None:
     command = (
         "fercore train lan --preset quick --dataset kdef-twin --seed 2 --set fold=3 --set alpha=0.1 --set share=0.5"

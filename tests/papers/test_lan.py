@@ -25,7 +25,7 @@ from fercore.backbones.resnet import ResNet18
 from fercore.errors import ParameterError
 from fercore.papers import lan
 from fercore.papers.baselines import CrossEntropy, class_activation
-from fercore.papers.clustering import lloyd_step
+from fercore.papers.clustering import kmeans, lloyd_step
 from fercore.papers.lan import GuidanceMap
 
 B, C, H, W = 3, 5, 2, 4
@@ -134,6 +134,15 @@ def test_eq3_clusters_are_those_of_scikit_learn(
         assert table[ours, theirs].sum() >= same * len(labels)
         assert np.abs(guidance.counts[position].numpy() - np.bincount(labels)).max() <= (1 - same) * len(labels)
         assert theirs[guidance.attentive()[position]] == np.bincount(oracle.labels_).argmin()
+
+
+def test_eq3_a_cluster_of_one_image_is_that_image() -> None:
+    points = torch.zeros(2, 9, C)
+    points[:, 4] = 7.0
+    centres, counts = kmeans(points, 2, generator=torch.Generator().manual_seed(0))
+    for position in range(2):
+        few = counts[position].argmin()
+        assert counts[position, few] == 1 and torch.equal(centres[position, few], points[position, 4])
 
 
 @pytest.mark.equation("LAN Eq. (3)")

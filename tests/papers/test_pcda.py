@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,14 @@ def test_frozen_means_frozen() -> None:
 
 
 # --- equations -----------------------------------------------------------------------------------------
+
+
+def test_what_is_not_said_is_the_paper_s() -> None:
+    own = {name: one.default for name, one in inspect.signature(PCDA).parameters.items()}
+    published = {"blocks": 2, "dimensions": 768, "heads": 12, "drop": 0.5, "dot": True, "cross": True, "heat": "max"}
+    assert own.items() >= (published | {"classes": 8, "side": 112, "frozen": True}).items()
+    block = {name: one.default for name, one in inspect.signature(pcda.Block).parameters.items()}
+    assert (block["ratio"], block["drop"], block["cross"]) == (4, 0.5, True)
 
 
 @pytest.mark.equation("PCDA Eq. (1)")
