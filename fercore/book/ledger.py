@@ -97,12 +97,12 @@ def reproduces(paper: str, differs: str) -> Markdown:
     Gains and number are those that were measured on photographs; where none was, on rendered people.
     """
     every = [claim for claim in claims.load() if claim.paper == paper and claim.comparisons]
-    gains = [claim.headline for claim in every if claim.kind == "gain" and claim.headline.twin]
-    gains = [head for head in gains if head.real] or gains[:1]
+    gains = [claim for claim in every if claim.kind == "gain" and claim.headline.twin]
+    gains = [claim for claim in gains if claim.headline.real] or gains[:1]
     own = published.PAPERS[paper]
     accuracies = [c for claim in every if claim.kind == "table" for c in claim.comparisons if _is_headline(c, paper)]
     number = min(accuracies, key=lambda c: (c.real is None, c.twin is None))
-    measured = [m for c in (*gains, number) for m in (c.real, c.twin) if m]
+    measured = [m for c in (*(claim.headline for claim in gains), number) for m in (c.real, c.twin) if m]
     sizes = " and ".join(f"`{preset}`" for preset in dict.fromkeys(m.preset for m in measured))
     stale = " Some of the records are of older code." if any(m.stale for m in measured) else ""
     lines = [
@@ -119,9 +119,15 @@ def _is_headline(c: claims.Comparison, paper: str) -> bool:
     return c.row == published.PAPERS[paper] and c.criterion[2] == "test" and c.criterion[3] == "accuracy"
 
 
-def _gain_line(head: claims.Comparison) -> str:
-    verdict = f" Verdict: *{head.verdict}*." if head.verdict else ""
-    return f"**Gain** of {head.row}: published **{head.printed}** points; here {_sides(head, '+.1f')}.{verdict}"
+def gain_name(claim: Claim) -> str:
+    """What a gain is of, in words: ``gain on FERPlus beyond 45°``."""
+    return claim.name.replace(" degrees", "°")
+
+
+def _gain_line(claim: Claim) -> str:
+    verdict = f" Verdict: *{claim.verdict}*." if claim.headline.verdict else ""
+    name, head = f"{published.PAPERS[claim.paper]}'s {gain_name(claim)}", claim.headline
+    return f"**{name}**: published **{head.printed}** points; here {_sides(head, '+.1f')}.{verdict}"
 
 
 def _sides(c: claims.Comparison, form: str, unit: str = "") -> str:

@@ -28,8 +28,8 @@ from fercore.errors import FercoreError
 from fercore.paths import ROOT, relative
 from fercore.recipe import check_preset
 
-REPRODUCTION = "<!-- does it reproduce -->"
-"""Where the first page answers that, by the ledger."""
+FINDINGS, PAGES_TABLE, REPRODUCTION = "<!-- findings -->", "<!-- pages -->", "<!-- does it reproduce -->"
+"""Where the first page says what was found, which page answers what, and how the gains are judged."""
 FOLDS = (
     ("parameters", "hide-input", "Parameters and what they mean"),
     ("injected-parameters", "remove-cell", ""),
@@ -162,14 +162,22 @@ def _sound(run: Path, source: Path) -> Any:
 
 def _write(tree: Path, executed: Mapping[str, Any]) -> None:
     # Imported here, not above: they take torch with them, and a make that has nothing to do need not wait for it.
-    from fercore.book import cards, costs, equations, ledger
+    from fercore.book import cards, costs, equations, front, ledger
     from fercore.ledger import claims
 
     every = claims.load()
     shutil.copytree(ROOT / "book", tree / "book", ignore=shutil.ignore_patterns("records", ".*"))
     (tree / "book" / "_toc.yml").write_text(yaml.safe_dump(toc(), sort_keys=False))
     index = tree / "book" / "index.md"
-    index.write_text(index.read_text().replace(REPRODUCTION, ledger.summary(every)))
+    text = index.read_text()
+    for mark, told in (
+        (FINDINGS, front.findings(every)),
+        (PAGES_TABLE, front.pages()),
+        (REPRODUCTION, ledger.summary(every)),
+    ):
+        text = text.replace(mark, told)
+    index.write_text(text)
+    front.draw(tree / "book", every)
     pages = contents()
     generated = {"book/ledger": ledger.page(every), "book/equations": equations.page()}
     generated["book/execution"] = costs.execution_page(executed)

@@ -229,6 +229,35 @@ def intervals(
     return told(axes, table.assign(published=quoted))
 
 
+def gains(compared: Mapping[str, Any]) -> Axes:
+    """Gains in points: published as diamonds, ours with their intervals, on photographs and on rendered people.
+
+    ``compared``: name -> printed, and real and twin: value, low and high first, or None.
+    """
+    _, axes = plt.subplots(figsize=(7, 0.55 * len(compared) + 1.2))
+    table = []
+    for y, (name, one) in enumerate(compared.items()):
+        axes.plot(float(one.printed), y, "D", mfc="white", mec="k", markersize=7, markeredgewidth=1.6)
+        for measured, kind, colour, shift in (
+            (one.real, "photographs", OURS, -0.16),
+            (one.twin, "rendered", "#9ca3af", 0.16),
+        ):
+            if measured is not None:
+                value, low, high = measured[:3]
+                axes.plot([low, high], [y + shift] * 2, color=colour, linewidth=3, solid_capstyle="round")
+                axes.plot(value, y + shift, "o", color=colour, markersize=7)
+                table.append((name, kind, float(one.printed), value, low, high))
+    axes.axvline(0, color="#6b7280", linewidth=1)
+    axes.set_yticks(range(len(compared)), list(compared))
+    axes.set(ylim=(len(compared) - 0.4, -0.6), xlabel="gain over the paper's own baseline, points of accuracy")
+    handles = [Line2D([], [], color=OURS, marker="o", label="ours, on photographs")]
+    handles.append(Line2D([], [], color="#9ca3af", marker="o", label="ours, on rendered people"))
+    handles.append(Line2D([], [], color="k", marker="D", mfc="white", ls="", label="published"))
+    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncol=3, frameon=False, fontsize=9)
+    axes.grid(axis="y", visible=False)
+    return told(axes, pd.DataFrame(table, columns=["gain", "on", "published", "value", "low", "high"]))
+
+
 def with_intervals(axes: Axes, x: Any, table: pd.DataFrame, value: str, **style: Any) -> None:
     """A line through a table's column ``value`` over x, with whiskers to its columns low and high."""
     errors = np.abs(table[["low", "high"]].to_numpy().T - table[value].to_numpy())

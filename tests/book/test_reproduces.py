@@ -20,6 +20,7 @@ def test_what_was_measured_on_photographs_is_shown(every: list[claims.Claim]) ->
     judged = [claim for claim in every if claim.paper == "lan" and claim.kind == "gain" and claim.headline.real]
     assert len(gains) == len(judged) == 2
     for line, claim in zip(gains, judged, strict=True):
+        assert line.removeprefix("- ").startswith(f"**LAN's {claim.name.replace(' degrees', '°')}**: ")
         assert f"published **{claim.headline.printed}** points" in line and f"Verdict: *{claim.verdict}*." in line
         real, twin = re.findall(r"\*\*([+−][\d.]+)\*\* \[", line)
         assert float(real.replace("−", "-")) == round(claim.headline.real.value + 0.0, 1)

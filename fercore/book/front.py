@@ -1,0 +1,93 @@
+"""The first page: what the book found, in sentences, in one figure, and where to go on. All from records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from fercore import figures, published
+from fercore.book import costs, markdown
+from fercore.book.ledger import gain_name
+from fercore.heads import sheets
+from fercore.ledger.claims import Claim, Measured
+from fercore.notebook import signed
+from fercore.studies import reality
+
+SEEN = {
+    "reproduced": "appears here",
+    "differs": "does not appear here",
+    "inconclusive": "cannot be told from none yet",
+}
+"""What a verdict on a gain says in plain words."""
+QUESTIONS = {
+    "What does a face look like that nobody has?": "data/heads",
+    "Does LAN's attention help when heads turn?": "lan/training",
+    "Which part of LAN does the work?": "lan/ablations",
+    "Do landmarks help PCDA?": "pcda/training",
+    "Is PCDA small and fast?": "pcda/efficiency",
+    "Do results on rendered people transfer to photographs?": "data/reality",
+    "Which printed numbers contradict each other?": "comparison/audit",
+    "What does a network say of my photograph?": "use/photo",
+}
+"""Questions of readers and the page that answers each."""
+
+
+def findings(every: Sequence[Claim]) -> str:
+    """Markdown: for each paper that was run its gain in a sentence, then how far rendered people carry."""
+    lines = [_gain(claim) for claim in _measured(every)]
+    words = reality.words(reality.runs())
+    lines.append(
+        f"**Rendered people are a start, not a substitute.** A network that has seen them alone reaches a balanced "
+        f"accuracy of {words['twin_on_real']} on photographs, one that learned from photographs "
+        f"{words['real_on_real']} ([how far it carries](/notebooks/data/reality.ipynb))."
+    )
+    return markdown.bullets(lines)
+
+
+def _measured(every: Sequence[Claim]) -> Iterator[Claim]:
+    """Of each paper the first gain that was measured, on photographs if any was."""
+    for paper in published.PAPERS:
+        gains = [claim for claim in every if claim.paper == paper and claim.kind == "gain" and claim.headline.twin]
+        yield from sorted(gains, key=lambda claim: claim.headline.real is None)[:1]
+
+
+def _gain(claim: Claim) -> str:
+    """A sentence of a gain: published, ours on photographs or else on rendered people."""
+    head = claim.headline
+    ours, where = (head.real, "photographs") if head.real else (head.twin, "rendered people alone")
+    said = SEEN[claim.verdict] if head.real else SEEN["inconclusive"] if _holds_zero(ours) else "is not zero"
+    interval = f"{signed(ours.value, 1)} [{signed(ours.low, 1)}, {signed(ours.high, 1)}]"
+    link = f"[{published.PAPERS[claim.paper]}](/notebooks/{claim.notebook})"
+    return f"**{link}'s {gain_name(claim)} {said}.** Published {head.printed} points; here {interval}, on {where}."
+
+
+def _holds_zero(ours: Measured) -> bool:
+    return ours.low <= 0 <= ours.high
+
+
+def pages() -> str:
+    """Markdown: a question, the page that answers it, the command that executes it, how long that takes."""
+    seconds = costs.table().query("preset == 'smoke'").set_index("notebook")["seconds"]
+    command = "`fercore run notebooks/{0}.ipynb out.ipynb`"
+    rows = [
+        (question, f"[{page}](/notebooks/{page}.ipynb)", command.format(page), _long(seconds[f"notebooks/{page}"]))
+        for question, page in QUESTIONS.items()
+    ]
+    return markdown.table(("question", "page", "command", "takes"), rows)
+
+
+def _long(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def draw(folder: Path, every: Sequence[Claim]) -> None:
+    """Write ``crowd.png`` and ``gains.png``."""
+    crowd = figures.image_grid(sheets.crowd(range(1, 33), 72, columns=16), cell=0.6)
+    shown = [claim for claim in every if claim.kind == "gain" and claim.headline.twin]
+    names = [f"{published.PAPERS[claim.paper]}: {gain_name(claim).removeprefix('gain on ')}" for claim in shown]
+    gains = figures.gains(dict(zip(names, (claim.headline for claim in shown), strict=True)))
+    for name, drawn in (("crowd", crowd), ("gains", gains.figure)):
+        drawn.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=120)
+        plt.close(drawn)
