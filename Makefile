@@ -77,7 +77,7 @@ lab: $(ENV) ## JupyterLab on the notebooks' sources
 
 bench: $(ENV) ## the measurements that README and book state
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; python $$file; done
-	@echo "== Measured. README.md says which number is which"
+	@echo "== Measured. book/measured.md says which number is which"
 
 lock: ## pin the newest versions that pyproject.toml allows
 	@echo "== Resolving requirements.lock"

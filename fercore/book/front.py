@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from fercore import figures, published
 from fercore.book import costs, markdown
@@ -18,7 +19,7 @@ from fercore.studies import reality
 SEEN = {
     "reproduced": "appears here",
     "differs": "does not appear here",
-    "inconclusive": "cannot be told from none yet",
+    "inconclusive": "is not settled here",
 }
 """What a verdict on a gain says in plain words."""
 QUESTIONS = {
@@ -57,7 +58,9 @@ def _gain(claim: Claim) -> str:
     """A sentence of a gain: published, ours on photographs or else on rendered people."""
     head = claim.headline
     ours, where = (head.real, "photographs") if head.real else (head.twin, "rendered people alone")
-    said = SEEN[claim.verdict] if head.real else SEEN["inconclusive"] if _holds_zero(ours) else "is not zero"
+    said = (
+        SEEN[claim.verdict] if head.real else "is not distinguishable from zero" if _holds_zero(ours) else "is not zero"
+    )
     interval = f"{signed(ours.value, 1)} [{signed(ours.low, 1)}, {signed(ours.high, 1)}]"
     link = f"[{published.PAPERS[claim.paper]}](/notebooks/{claim.notebook})"
     return f"**{link}'s {gain_name(claim)} {said}.** Published {head.printed} points; here {interval}, on {where}."
@@ -82,12 +85,19 @@ def _long(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def draw(folder: Path, every: Sequence[Claim]) -> None:
-    """Write ``crowd.png`` and ``gains.png``."""
-    crowd = figures.image_grid(sheets.crowd(range(1, 33), 72, columns=16), cell=0.6)
+def crowd() -> Figure:
+    """The people of the first page and of the README, ``book/_static/crowd.png``."""
+    return figures.image_grid(sheets.crowd(range(1, 33), 72, columns=16), cell=0.6)
+
+
+def draw(target: Path, every: Sequence[Claim]) -> None:
+    """Write the figure of the gains."""
     shown = [claim for claim in every if claim.kind == "gain" and claim.headline.twin]
     names = [f"{published.PAPERS[claim.paper]}: {gain_name(claim).removeprefix('gain on ')}" for claim in shown]
     gains = figures.gains(dict(zip(names, (claim.headline for claim in shown), strict=True)))
-    for name, drawn in (("crowd", crowd), ("gains", gains.figure)):
-        drawn.savefig(folder / f"{name}.png", bbox_inches="tight", dpi=120)
-        plt.close(drawn)
+    save(gains.figure, target)
+
+
+def save(drawn: Figure, target: Path) -> None:
+    drawn.savefig(target, bbox_inches="tight", dpi=120, pil_kwargs={"optimize": True})
+    plt.close(drawn)

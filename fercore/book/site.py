@@ -177,7 +177,7 @@ def _write(tree: Path, executed: Mapping[str, Any]) -> None:
     ):
         text = text.replace(mark, told)
     index.write_text(text)
-    front.draw(tree / "book", every)
+    front.draw(tree / "book" / "gains.png", every)
     pages = contents()
     generated = {"book/ledger": ledger.page(every), "book/equations": equations.page()}
     generated["book/execution"] = costs.execution_page(executed)

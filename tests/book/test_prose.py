@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from fercore import intervals, notebook
+from fercore.book import front
+from fercore.ledger import claims
 from fercore.paths import ROOT
 from fercore.studies import speed
 
@@ -94,34 +97,28 @@ def test_everything_allowed_is_needed() -> None:
     assert not [words for words in ALLOWED if not any(re.search(words, text) for text in texts)]
 
 
-NAMES = {"lan": ("LAN", "ResNet-18"), "pcda": ("PCDA", "plain trunk")}
+def test_the_readme_says_what_the_first_page_says() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    for line in front.findings(claims.load()).strip().split("\n"):
+        plain = re.sub(r"\[([^\]]*)\]\(/[^)]*\)", r"\1", line)
+        assert plain in text, f"write into the README: {plain}"
+        text = text.replace(plain, "")
+    assert not typed(text)
 
 
-def test_numbers_of_the_readme_are_those_of_the_records() -> None:
-    lines = (ROOT / "README.md").read_text().splitlines()
-    rows = {
-        "| LAN and R": ("lan", "quick"),
-        "| the same, preset `p": ("lan", "paper"),
-        "| PCDA and its plain trunk on": ("pcda", "quick"),
-        "| PCDA and its plain trunk, p": ("pcda", "paper"),
-    }
-    told = []
-    for start, (paper, preset) in rows.items():
-        (row,) = (line for line in lines if line.startswith(start))
-        of = notebook.runs_by_method(notebook.reference(paper=paper, dataset="ferplus", preset=preset, setting="ours"))
-        found = [intervals.estimate(of[name]) for name in NAMES[paper]]
-        values = " and ".join(f"{100 * own.value:.1f} %" for own in found)
-        bounds = " and ".join(f"{100 * own.low:.1f}–{100 * own.high:.1f}" for own in found)
-        assert values in row and bounds in row, f"{values}; {bounds}"
-        told.append(row)
-    table = speed.kept().assign(share=lambda every: 100 * speed.share_of_peak(every))
+def test_the_time_of_pcda_is_the_measured_one() -> None:
     of = {"network": "PCDA", "part": "whole", "form": "compiled", "batch": 16}
+    table = speed.kept()
     chosen = table[~speed.on_gpu(table) & (table[list(of)] == pd.Series(of)).all(axis=1)].set_index("precision")
-    (row,) = (line for line in lines if line.startswith("| PCDA at its"))
-    times, shares = (
-        [f"{chosen.loc[name, what]:.0f}" for name in ("fp32", "bf16")] for what in ("milliseconds", "share")
-    )
+    (row,) = re.findall(r"\| PCDA at its.*", (ROOT / "book" / "measured.md").read_text())
+    times = [f"{chosen.loc[name, 'milliseconds']:.0f}" for name in ("fp32", "bf16")]
     assert f"{times[0]} ms an image in 32 bits and {times[1]} in bf16" in row
-    assert f"{shares[0]} and {shares[1]} %" in row
-    told.append(row)
-    assert not [line for line in lines if line not in told and typed(line)]
+
+
+def test_the_picture_of_the_people_is_what_the_heads_give_now(tmp_path: Path) -> None:
+    front.save(front.crowd(), tmp_path / "now.png")
+    now, kept = (
+        np.asarray(Image.open(path).convert("RGB"), float)
+        for path in (tmp_path / "now.png", ROOT / "book" / "_static" / "crowd.png")
+    )
+    assert now.shape == kept.shape and np.abs(now - kept).mean() < 2, "save front.crowd() there again"
