@@ -265,3 +265,8 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, (len(p) - done) * p[name]))
         corrected[name] = largest
     return {name: corrected[name] for name in p}
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, a true minus and no minus before zero."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")

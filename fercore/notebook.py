@@ -29,6 +29,7 @@ from fercore.data import catalogue
 from fercore.errors import ParameterError
 from fercore.figures import degrees
 from fercore.intervals import Estimate, estimate
+from fercore.intervals import signed as signed
 from fercore.ledger.found import reference as reference
 from fercore.paths import ROOT
 from fercore.provenance import without_docstrings
@@ -241,11 +242,6 @@ def paired_table(first: Sequence[Record], second: Sequence[Record], names: Seque
             row[f"only {name} right"] = ", ".join(map(str, counts))
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign, a true minus and no minus before zero."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def difference(estimate: Estimate) -> str:

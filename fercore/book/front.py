@@ -12,8 +12,8 @@ from fercore import figures, published
 from fercore.book import costs, markdown
 from fercore.book.ledger import gain_name
 from fercore.heads import sheets
+from fercore.intervals import signed
 from fercore.ledger.claims import Claim, Measured
-from fercore.notebook import signed
 from fercore.studies import reality
 
 SEEN = {

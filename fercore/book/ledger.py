@@ -14,6 +14,7 @@ from IPython.display import Markdown
 from fercore import published
 from fercore.book import made, markdown
 from fercore.data import catalogue
+from fercore.intervals import signed
 from fercore.ledger import claims
 from fercore.ledger.claims import Claim
 from fercore.paths import ROOT
@@ -108,7 +109,7 @@ def reproduces(paper: str, differs: str) -> Markdown:
     lines = [
         *map(_gain_line, gains),
         f"**Accuracy** of {own} on {catalogue.entry(number.criterion[0]).title.partition(':')[0]}: published "
-        f"**{number.printed} %**; here {_sides(number, '.1f', ' %')}.",
+        f"**{number.printed} %**; here {_sides(number, ' %')}.",
         f"**What differs**: {differs} Measured at preset {sizes}, up to {max(m.seeds for m in measured)} seeds.{stale}",
     ]
     return Markdown(markdown.bullets(lines))
@@ -127,15 +128,15 @@ def gain_name(claim: Claim) -> str:
 def _gain_line(claim: Claim) -> str:
     verdict = f" Verdict: *{claim.verdict}*." if claim.headline.verdict else ""
     name, head = f"{published.PAPERS[claim.paper]}'s {gain_name(claim)}", claim.headline
-    return f"**{name}**: published **{head.printed}** points; here {_sides(head, '+.1f')}.{verdict}"
+    return f"**{name}**: published **{head.printed}** points; here {_sides(head)}.{verdict}"
 
 
-def _sides(c: claims.Comparison, form: str, unit: str = "") -> str:
+def _sides(c: claims.Comparison, unit: str = "") -> str:
     """What was measured on photographs and on rendered people, each with its interval."""
     told = []
     for measured, where in ((c.real, "photographs"), (c.twin, "the rendered twin")):
         if measured:
-            value, low, high = (f"{round(end, 1) + 0.0:{form}}".replace("-", "−") for end in measured[:3])
+            value, low, high = (f"{end:.1f}" if unit else signed(end, 1) for end in measured[:3])
             told.append(f"**{value}{unit}** [{low}, {high}] on {where}")
     return ", ".join(told)
 
@@ -143,7 +144,7 @@ def _sides(c: claims.Comparison, form: str, unit: str = "") -> str:
 def _number(measured: claims.Measured | None) -> str:
     if measured is None:
         return "–"
-    value, low, high = (f"{round(end, 2) + 0.0:+.2f}".replace("-", "−") for end in measured[:3])
+    value, low, high = map(signed, measured[:3])
     told = f"{value} [{low}, {high}]<br>{measured.over}, preset {measured.preset}"
     return told + ("<br>**stale**" if measured.stale else "")
 

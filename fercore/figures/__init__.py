@@ -21,6 +21,7 @@ from PIL import Image
 
 from fercore import published
 from fercore.errors import ParameterError
+from fercore.intervals import signed
 
 OURS = "#2563eb"
 COLOURS = {own["name"]: own["colour"] for own in published.METHODS.values()} | {"paper": "#111827"}
@@ -45,7 +46,7 @@ def told(drawn: Drawn, numbers: pd.DataFrame) -> Drawn:
 
 def degrees(angle: float) -> str:
     """An angle as it is written below a picture: ``−45°``, ``0°``, ``+90°``."""
-    return f"{round(angle):+d}°".replace("-", "−") if round(angle) else "0°"
+    return f"{signed(angle, 0)}°" if round(angle) else "0°"
 
 
 def image_grid(

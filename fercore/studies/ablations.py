@@ -113,5 +113,5 @@ def in_words(lines: pd.DataFrame, row: str) -> str:
     if row not in set(changed["row"]):
         raise ParameterError(unknown("row that changes something", row, changed["row"]))
     own = next(changed[changed["row"] == row].itertuples())
-    value, low, high = (f"{round(end, 2) + 0.0:+.2f}".replace("-", "−") for end in (own.difference, own.low, own.high))
+    value, low, high = map(intervals.signed, (own.difference, own.low, own.high))
     return f"{value} points ({low} to {high})"
