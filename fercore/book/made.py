@@ -235,7 +235,7 @@ def settle(cells: Iterable[Any]) -> Iterator[Any]:
     for cell in cells:
         for output in cell.get("outputs", []):
             if told := output.get("metadata", {}).get(FIGURE):
-                shown = {"figure": {"caption": told["caption"], "name": cell.id}, "image": {"alt": told["alt"]}}
+                shown = {"figure": {"caption": told["caption"]}, "image": {"alt": told["alt"]}}
                 cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | shown
         yield cell
         for output in [output for output in cell.get("outputs", []) if KEY in output.get("metadata", {})]:

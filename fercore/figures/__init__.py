@@ -225,7 +225,7 @@ def intervals(
     handles = [Line2D([], [], color=COLOURS.get(m, OURS), marker="o", label=f"{m}, ours") for m in methods]
     if published:
         handles.append(Line2D([], [], color="k", marker="D", mfc="white", ls="", label="published"))
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.45, 1.0), ncol=3, frameon=False)
     axes.grid(axis="y", visible=False)
     return told(axes, table.assign(published=quoted))
 
@@ -370,6 +370,6 @@ def differences(table: pd.DataFrame, against: str, xlabel: str = "difference in 
         place = (0, first - 0.75)
         axes.annotate(group, place, xycoords=("axes fraction", "data"), fontsize=9, fontweight="bold", va="center")
     axes.set_xlabel(xlabel)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncol=2, frameon=False)
     axes.grid(axis="y", visible=False)
     return told(axes, table.drop(columns="y"))
