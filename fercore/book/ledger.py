@@ -75,8 +75,8 @@ def summary(every: Sequence[Claim]) -> str:
     numbers, rows = ("published", "ours, real images", "ours, rendered twin"), list(_gains(every))
     shown = sum(row[1] == "**reproduced**" for row in rows)
     measured = sum(row[3] != "–" for row in rows)
-    told = f"**Of {len(rows)} gains {shown or 'none'} is reproduced so far; {measured or 'none'} could be measured on"
-    told += " photographs**, at the size of the preset that is named and without weights that know faces."
+    told = f"**Of the five papers' first gains {shown or 'none'} is reproduced so far; {measured or 'none'} could be"
+    told += " measured on photographs**, with a small network (preset `quick`) that was not trained on faces before."
     columns = ("paper", "verdict", *numbers, "gain of", "what would tell more")
     return f"{told}\n\n{markdown.table(columns, rows, right=numbers)}"
 

@@ -73,6 +73,10 @@ ROLE = re.compile(r"(?<!`)\{[\w:+-]+\}`|^[`:~]{3,}\{|^\(\S+\)=$|\$\$ *\(|\[\]\("
 def test_source_reads_in_plain_jupyter(name: str) -> None:
     for cell in read(name).cells:
         assert not ROLE.search(cell.source), cell.id
+        for formula in re.findall(r"\$\$(.*?)\$\$", cell.source, re.DOTALL):
+            assert not ("\\tag" in formula and "\\\\" in formula), (
+                f"{cell.id}: rows end in \\cr, as Sphinx splits others"
+            )
 
 
 @pytest.mark.parametrize(
