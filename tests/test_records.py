@@ -251,6 +251,7 @@ def test_results_are_what_an_equal_run_repeats(tmp_path: Path) -> None:
     assert results(lambda record: None, arrays=3) == ["arrays.labels"]
 
 
+@pytest.mark.apart
 def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     (tmp_path / f".{record_of().name}.12345.partial").mkdir()
     (tmp_path / ".another.1.partial").mkdir()
@@ -350,6 +351,7 @@ def test_train_writes_a_record_and_finds_it_again(
     assert f'"key": "{record.key}"' in "\n".join(command.good("records", "show", lines[-1]))
 
 
+@pytest.mark.apart
 def test_processes_that_train_together_write_one_record(tmp_path: Path) -> None:
     words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "fercore.cli", *WORDS]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "FERCORE_RECORDS": str(tmp_path)}
@@ -503,6 +505,7 @@ def assert_it_ends_the_same(server: Any, whole: Path, root: Path) -> None:
     assert not left
 
 
+@pytest.mark.apart
 def test_killed_at_20_moments_it_ends_in_the_same_record(
     server: Any, whole: tuple[Path, float], tmp_path: Path
 ) -> None:
@@ -523,6 +526,7 @@ def test_killed_at_20_moments_it_ends_in_the_same_record(
 
 
 @pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.apart
 def test_killed_while_it_writes_it_ends_in_the_same_record(
     writer: str, server: Any, whole: tuple[Path, float], tmp_path: Path
 ) -> None:

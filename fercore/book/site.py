@@ -202,7 +202,7 @@ def _for_readers(notebook: Any, page: str) -> Any:
         for tag, fold, what in FOLDS:
             if tag in tags:
                 cell.metadata |= {
-                    "tags": [*tags, fold],
+                    "tags": [*dict.fromkeys([*tags, fold])],
                     "mystnb": cell.metadata.get("mystnb", {}) | {"code_prompt_show": what},
                 }
     return notebook

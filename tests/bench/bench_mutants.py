@@ -4,8 +4,10 @@ mutmut changes one thing in a function at a time (a number, a comparison, an arg
 of all these mutants so many are drawn by a seed in each area, and for each the tests that reach its function are run
 until one fails. What survives in a function that runs at import is tried again in a process of its own, as the others
 have imported it unchanged. Printed are, by area, how many mutants there are, how many were drawn, how many killed
-(found, or so slow that they were stopped), the share in per cent; then every survivor. The tests are those that take no
-book (`[tool.mutmut]` in pyproject.toml). Another seed draws others: `python tests/bench/bench_mutants.py 1`.
+(found, or so slow that they were stopped), the share in per cent; then every survivor. The tests are those without a
+book (`[tool.mutmut]` in pyproject.toml). Another seed draws others, `python tests/bench/bench_mutants.py 1`; with a
+pattern of files below `fercore` all their mutants are run, `python tests/bench/bench_mutants.py 0 papers/new.py`.
+`python -m mutmut show NAME` shows what a survivor changes.
 """
 
 from __future__ import annotations
@@ -101,4 +103,5 @@ def main(seed: int = 0, areas: Mapping[str, tuple[str, int]] = AREAS, *, run: bo
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    seed, *patterns = sys.argv[1:] or ["0"]
+    main(int(seed), {pattern: (pattern, 10**6) for pattern in patterns} or AREAS)

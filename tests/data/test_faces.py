@@ -43,6 +43,7 @@ def five(rendering: Rendering) -> np.ndarray:
 # --- detectors -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.apart
 def test_the_cascades_find_rendered_faces_where_they_are() -> None:
     detector, overlaps = Cascades(), []
     for seed in range(710, 722):
@@ -51,6 +52,7 @@ def test_the_cascades_find_rendered_faces_where_they_are() -> None:
     assert np.median(overlaps) > 0.75 and np.mean(np.array(overlaps) > 0.5) > 0.8
 
 
+@pytest.mark.apart
 def test_the_cascades_mostly_tell_which_way_a_profile_looks() -> None:
     right = wrong = 0
     for yaw, looks, other in ((-62, "left", "right"), (62, "right", "left")):

@@ -268,6 +268,7 @@ def test_folds_share_nobody_and_test_everybody_once(preset):
 # ---- seeds and processes -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.apart
 def test_two_processes_give_the_pixels_of_one(tiny, tmp_path):
     twins.prepare(tmp_path / "two", TINY, workers=2)
     two = open_prepared(tmp_path / "two")
@@ -488,6 +489,7 @@ def test_an_interrupted_preparation_goes_on_from_its_shards(tiny, monkeypatch, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["target", "whole"]
 
 
+@pytest.mark.apart
 def test_a_worker_that_is_killed_is_one_clear_error(tiny, monkeypatch):
     monkeypatch.setattr(twins, "_make_shard", _dies)
     with pytest.raises(DataError, match="fewer workers"):
@@ -506,6 +508,7 @@ def test_a_full_disk_is_one_clear_error(tiny, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of a terminal")
+@pytest.mark.apart
 def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path):
     code = (
         # A job in the background of a shell is born deaf to Ctrl-C; this one shall hear it.
@@ -569,6 +572,7 @@ def test_bad_input_is_named(call, says):
 
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="one core renders in the script itself")
+@pytest.mark.apart
 def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     script = tmp_path / "render.py"
     script.write_text("from fercore.data import catalogue\ncatalogue.prepare('kdef-twin', people=4)\n")

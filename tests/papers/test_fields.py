@@ -15,6 +15,7 @@ from fercore import papers
 from fercore.data.parts import parts_of
 from fercore.data.prepared import Prepared, open_prepared
 from fercore.errors import ParameterError
+from fercore.papers.baselines import StagedRecipe
 from fercore.recipe import Recipe
 from fercore.training import experiments, loop, testing
 from fercore.training.batches import NOTHING, accuracy, to_predict
@@ -133,7 +134,8 @@ def run(data: Prepared, folder: Path, recipe: Recipe) -> dict[str, Any]:
     module = papers.module(recipe.paper)
     data = module.view(data) if hasattr(module, "view") else data
     data = data.leaving_out(recipe.leave_out) if recipe.leave_out else data
-    parts = parts_of(recipe, data)
+    parts = parts_of(recipe, data, getattr(module, "PROTOCOLS", {}))
+    order = partial(module.order, recipe, data) if hasattr(module, "order") else None
     truth = module.truth(recipe, data) if hasattr(module, "truth") else NOTHING
     set_seed(recipe.seed)
     network = module.model(recipe, len(data.classes))
@@ -141,8 +143,9 @@ def run(data: Prepared, folder: Path, recipe: Recipe) -> dict[str, Any]:
     refresh = partial(module.refresh, recipe) if hasattr(module, "refresh") else None
     judge = getattr(module, "judge", accuracy)
     network, history = loop.fit(
-        recipe, network, loss, data, parts, folder / recipe.key(), truth=truth, refresh=refresh, judge=judge
-    )
+        recipe, network, loss, data, parts, folder / recipe.key(),
+        truth=truth, order=order, refresh=refresh, judge=judge,
+    )  # fmt: skip
     batches = to_predict(recipe, data, parts["test"], "cpu", truth)
     metrics, arrays = getattr(module, "test", testing.test)(recipe, network, data, parts["test"], batches)
     return {
@@ -172,8 +175,12 @@ def changed_in(paper: str, field: str) -> tuple[Recipe, Recipe]:
 
 @pytest.mark.parametrize("paper", CASES)
 def test_every_field_is_looked_at(paper: str, behaviour: Any, data: dict[str, Prepared], tmp_path: Path) -> None:
-    assert set(CASES[paper]) | set(BY_DESIGN) | WITHOUT.get(paper, set()) == set(KINDS[paper].model_fields)
+    known = set(CASES[paper]) | set(BY_DESIGN) | WITHOUT.get(paper, set())
+    fields = set(KINDS[paper].model_fields)
+    assert not fields - known, f"give CASES[{paper!r}] another value of each"
+    assert not known - fields, "there are no such fields"
     assert not set(CASES[paper]) & set(BY_DESIGN)
+    assert WITHOUT.get(paper, set()) <= set(StagedRecipe.model_fields), "a paper has a use for each field of its own"
     again = run(data[paper], tmp_path, base(paper))
     assert again == behaviour(base(paper)), "what differs below does not differ by itself"
 
@@ -185,10 +192,11 @@ EFFECTS = [(paper, field) for paper, cases in CASES.items() for field in cases i
 def test_a_field_has_an_effect(paper: str, field: str, behaviour: Any) -> None:
     recipe, changed = changed_in(paper, field)
     stages = getattr(papers.module(paper), "stages", lambda recipe: {})
+    same = behaviour(changed) == behaviour(recipe)
     if field in OF_STAGE:
-        assert stages(changed) != stages(recipe) and behaviour(changed) == behaviour(recipe)
+        assert stages(changed) != stages(recipe) and same, f"{field} changes its stage and nothing else"
     else:
-        assert behaviour(changed) != behaviour(recipe)
+        assert not same, f"{field} changes nothing: is it passed on?"
 
 
 @pytest.mark.parametrize("paper", CASES)

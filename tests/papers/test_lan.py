@@ -477,6 +477,8 @@ def test_refresh_runs_when_the_recipe_says_and_leaves_the_network_alone(monkeypa
     assert lan.refresh(recipe.but(method="resnet18"), 0, network, CrossEntropy(), images) == {}
     assert lan.refresh(recipe.but(guidance="yaw"), 0, network, criterion, images) == {} and epochs == [0]
     assert lan.refresh(recipe.but(guidance="random"), 0, network, criterion, images) == {} and len(epochs) == 2
+    lan.refresh(recipe.but(guidance="random", refresh=0), 1, network, criterion, images)
+    assert len(epochs) == 2, "chance, too, is fitted once"
 
 
 def test_clusters_are_fitted_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,7 @@ def squares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(catalogue.DATASETS, "landmark-twin", entry)
 
 
+@pytest.mark.apart
 def test_landmarks_are_learnt_and_the_record_says_how_well(squares: None) -> None:
     recipe = landmarks.recipe("smoke", images=0, epochs=8, batch_size=16, learning_rate=8e-3, rotation=0, flip=False)
     record = experiments.run(recipe)

@@ -227,6 +227,30 @@ def test_eq5_is_a_block_with_two_residuals() -> None:
     assert torch.allclose(block(fusion, landmark), block.mlp(block.norm(attended)) + attended, atol=1e-6)
 
 
+def test_a_block_drops_in_three_places() -> None:
+    block = pcda.Block(8, 2, drop=1.0).train()
+    assert [module.p for module in block.modules() if isinstance(module, nn.Dropout)] == [1.0] * 3
+    fusion, landmark = torch.randn(2, 2, 5, 8).unbind()
+    assert torch.equal(block(fusion, landmark), fusion), "with all of both branches dropped"
+
+
+@pytest.mark.equation("PCDA Eq. (2)")
+def test_both_streams_have_the_same_positions() -> None:
+    network = PCDA(3, dimensions=24, heads=3, side=64, blocks=1, backbone=IR50(), landmark=MobileFaceNet(64)).eval()
+    assert 0.015 < network.position.std().item() < 0.025
+    nn.init.normal_(network.position)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        landmark = network.landmark.features(landmarks.as_detected(images))
+        fused = landmark.amax(1, keepdim=True) * network.backbone(images)
+        streams = []
+        for tokens, features in ((network.fusion_tokens, fused), (network.landmark_tokens, landmark)):
+            embedded = tokens.embed(features.flatten(2).transpose(1, 2))
+            streams.append(torch.cat([tokens.class_token.expand(2, -1, -1), embedded], 1) + network.position)
+        class_token = network.norm(network.blocks[0](*streams)[:, 0])
+        torch.testing.assert_close(network(images).logits, network.classifier(class_token))
+
+
 def naive(features: Tensor, logits: Tensor, labels: Tensor, neutral: int) -> tuple[float, float, float]:
     """Eqs. (7), (8) and (9), sample by sample and pair by pair."""
     values, classes = features.tolist(), labels.tolist()

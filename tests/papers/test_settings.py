@@ -58,6 +58,10 @@ def expected(paper: str, dataset: str) -> dict[str, Any]:
     return PUBLISHED[paper] | OF_SET[dataset] | OF_BOTH.get((paper, dataset), {})
 
 
+def test_the_published_setting_of_every_paper_is_written_down() -> None:
+    assert set(PUBLISHED) == set(BASES) == set(papers.names()) - set(papers.pretraining().values())
+
+
 @pytest.mark.parametrize("dataset", OF_SET)
 @pytest.mark.parametrize("paper", PUBLISHED)
 def test_every_field_of_the_published_setting(paper: str, dataset: str) -> None:

@@ -179,6 +179,7 @@ def test_a_new_record_takes_the_place_of_the_stale_one(committed: Path) -> None:
     assert {folder.name for folder in committed.iterdir()} == {new.name, kept.name}, "twice is once"
 
 
+@pytest.mark.apart
 def test_a_killed_commit_leaves_the_stale_one(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = lan.recipe("quick", "kdef-twin")
     old = made(run, committed, key="old0000000")

@@ -308,6 +308,7 @@ t.fit(recipe, open_prepared(sys.argv[2]), Path(sys.argv[3]), refresh=refresh)
 """
 
 
+@pytest.mark.apart
 def test_killed_and_resumed_is_the_same_run(data: Prepared, tmp_path: Path) -> None:
     words = [sys.executable, "-c", KILLED, Path(__file__).parent, data.path, tmp_path / "cut"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
