@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -137,11 +136,13 @@ def test_frozen_means_frozen() -> None:
 
 
 def test_what_is_not_said_is_the_paper_s() -> None:
-    own = {name: one.default for name, one in inspect.signature(PCDA).parameters.items()}
-    published = {"blocks": 2, "dimensions": 768, "heads": 12, "drop": 0.5, "dot": True, "cross": True, "heat": "max"}
-    assert own.items() >= (published | {"classes": 8, "side": 112, "frozen": True}).items()
-    block = {name: one.default for name, one in inspect.signature(pcda.Block).parameters.items()}
-    assert (block["ratio"], block["drop"], block["cross"]) == (4, 0.5, True)
+    with torch.device("meta"):
+        network, block = PCDA(), pcda.Block(8, 2)
+    assert (network.classifier.in_features, network.classifier.out_features, len(network.blocks)) == (768, 8, 2)
+    assert network.position.shape[1] == 14 * 14 + 1 and network.frozen and network.dot and network.kind == "max"
+    own = network.blocks[0].attention
+    assert (own.heads, own.cross, own.drop.p) == (12, True, 0.5)
+    assert block.mlp[0].out_features == 4 * 8 and block.attention.drop.p == block.mlp[2].p == 0.5
 
 
 @pytest.mark.equation("PCDA Eq. (1)")
