@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,14 +16,13 @@ from fercore.data import twin_designs, twins
 from fercore.data.twin_rows import Twin
 from fercore.errors import RecordError
 from fercore.figures import told
-from fercore.papers.lan import Output
 from fercore.records import Record
 
 RIGHT, WRONG = "#111827", "#dc2626"
 
 
-def architecture(output: Output, size: int) -> Figure:
-    """The network with the shapes of an output for images of so many pixels."""
+def architecture(output: Any, size: int) -> Figure:
+    """The network with the shapes of its output (LAN's) for images of so many pixels."""
     grid = " × ".join(map(str, output.feature_map.shape[1:]))
     places = " × ".join(map(str, output.attention.shape[1:]))
     boxes = {

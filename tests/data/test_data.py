@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CLASSES, Command, manifest, stripes, write_prepared
 
-from fercore.data import catalogue, prepared, protocols, twin_designs
+from fercore.data import catalogue, prepared, protocols, twin_designs, twins
 from fercore.data.check import _against_design, check
 from fercore.data.pose_subsets import Entry, read_list
 from fercore.errors import DataError, ParameterError
@@ -458,6 +459,23 @@ def test_made_once_for_each_choice(own_place: Path, monkeypatch: pytest.MonkeyPa
     found.append(catalogue.prepare("kdef-twin", size=20))
     assert made == [{}, {"size": 20}, {"size": 24}]
     assert found[0].path == found[3].path and found[1].path == found[4].path != found[2].path
+
+
+@pytest.mark.parametrize("preset", ["smoke", "quick"])
+def test_a_twin_is_rendered_at_the_preset_that_is_asked_for(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(twins, "prepare", lambda target, twin, preset: asked.append((target, twin, preset)))
+    catalogue.entry("kdef-twin").make(tmp_path, preset, stray=0.0)
+    assert asked == [(tmp_path, twin_designs.parameters("kdef-twin", preset, stray=0.0), preset)]
+
+
+def test_sets_of_pictures_take_a_treatment_and_sets_of_scans_do_not() -> None:
+    options = {name: set(catalogue.entry(name).options) for name in ("rafdb", "kdef", "bu3dfe")}
+    assert {name: {"treatment", "yunet"} <= own for name, own in options.items()} == {
+        "rafdb": True, "kdef": True, "bu3dfe": False,
+    }  # fmt: skip
 
 
 def test_catalogue_errors(own_place: Path) -> None:
