@@ -58,16 +58,17 @@ def _gain(claim: Claim) -> str:
     """A sentence of a gain: published, ours on photographs or else on rendered people."""
     head = claim.headline
     ours, where = (head.real, "photographs") if head.real else (head.twin, "rendered people alone")
-    said = (
-        SEEN[claim.verdict] if head.real else "is not distinguishable from zero" if _holds_zero(ours) else "is not zero"
-    )
+    said = SEEN[claim.verdict] if head.real else "cannot be told yet" if _holds(ours, 0) else "is not zero"
     interval = f"{signed(ours.value, 1)} [{signed(ours.low, 1)}, {signed(ours.high, 1)}]"
     link = f"[{published.PAPERS[claim.paper]}](/notebooks/{claim.notebook})"
-    return f"**{link}'s {gain_name(claim)} {said}.** Published {head.printed} points; here {interval}, on {where}."
+    size = "with a small network, not trained on faces before" if ours.preset == "quick" else f"preset {ours.preset}"
+    both = ", which holds zero and the published value" if _holds(ours, 0) and _holds(ours, float(head.printed)) else ""
+    told = f"Published {head.printed} points; here {interval}{both}, on {where}, {size}."
+    return f"**{link}'s {gain_name(claim)} {said}.** {told}"
 
 
-def _holds_zero(ours: Measured) -> bool:
-    return ours.low <= 0 <= ours.high
+def _holds(ours: Measured, value: float) -> bool:
+    return ours.low <= value <= ours.high
 
 
 def pages() -> str:
