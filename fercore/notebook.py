@@ -267,11 +267,6 @@ def share(runs: Sequence[Record], subset: str = "test") -> str:
     return f"{100 * estimate(runs, subset=subset).value:.1f} %"
 
 
-def in_words(line: pd.Series) -> str:
-    """A line of :func:`paired_table` in words: ``+0.02 points (−0.51 to +0.55)``."""
-    return f"{line.filter(like=', points').item()} points ({line['95 % interval'].replace(' … ', ' to ')})"
-
-
 def trained_on(record: Record) -> str:
     """The machine of a training in words: ``one NVIDIA H200 in bf16``, ``a processor in 32 bits``."""
     gpu = record.machine.get("gpu", "none")

@@ -76,7 +76,7 @@ def summary(every: Sequence[Claim]) -> str:
     shown = sum(row[1] == "**reproduced**" for row in rows)
     measured = sum(row[3] != "–" for row in rows)
     told = f"**Of the five papers' first gains {shown or 'none'} is reproduced so far; {measured or 'none'} could be"
-    told += " measured on photographs**, with a small network (preset `quick`) that was not trained on faces before."
+    told += " measured on photographs**, at the preset that the table names, without weights that know faces."
     columns = ("paper", "verdict", *numbers, "gain of", "what would tell more")
     return f"{told}\n\n{markdown.table(columns, rows, right=numbers)}"
 

@@ -166,7 +166,7 @@ def architecture(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence
     ``arrows``: from, to, what is written beside it; a dashed one where that begins with "training".
     """
     right, low = (max(box[axis] for box in boxes.values()) for axis in (0, 1))
-    figure, axes = plt.subplots(figsize=(1.3 * right + 1.2, 0.95 * low + 0.9))
+    figure, axes = plt.subplots(figsize=(1.55 * right + 1.2, 1.05 * low + 0.9))
     for name, (x, y, shape) in boxes.items():
         text = f"{name}\n{shape}" if shape else name
         style = {"boxstyle": "round,pad=0.45", "facecolor": "#eff6ff" if shape else "white", "edgecolor": OURS}
@@ -176,7 +176,10 @@ def architecture(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence
         line = {"arrowstyle": "-|>", "color": "#374151", "shrinkA": 26, "shrinkB": 30}
         line["linestyle"] = "--" if label.startswith("training") else "-"
         axes.annotate("", (x1, -y1), (x0, -y0), arrowprops=line, zorder=1)
-        axes.text((x0 + x1) / 2, -(y0 + y1) / 2 + 0.1, label, ha="center", va="bottom", fontsize=7.5, color="#374151")
+        place = {"ha": "center", "va": "bottom" if y0 == y1 else "center", "zorder": 3}
+        ground = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"} if y0 != y1 else None
+        lift = 0.06 if y0 == y1 else 0.0
+        axes.text((x0 + x1) / 2, -(y0 + y1) / 2 + lift, label, fontsize=7.5, color="#374151", bbox=ground, **place)
     axes.set(xlim=(-0.6, right + 0.6), ylim=(-low - 0.5, 0.5))
     axes.set_axis_off()
     return told(figure, pd.DataFrame([(name, box[2]) for name, box in boxes.items()], columns=["part", "shape"]))

@@ -26,7 +26,7 @@ def architecture(output: Any, size: int) -> Figure:
     grid = " × ".join(map(str, output.feature_map.shape[1:]))
     places = " × ".join(map(str, output.attention.shape[1:]))
     boxes = {
-        "image": (0, 0.5, f"3 × {size} × {size}"),
+        "image": (-0.15, 0.5, f"3 × {size} × {size}"),
         "$F_o$": (1.3, 0.5, grid),
         "$F_m$": (2.6, 1.2, places),
         "guidance": (1.3, 1.9, places),
