@@ -39,15 +39,20 @@ QUESTIONS = {
 def findings(every: Sequence[Claim]) -> str:
     """Markdown: for each paper that was run its gain in a sentence, then how far rendered people carry."""
     lines = [_gain(claim) for claim in _measured(every)]
-    levels = reality.levels(reality.runs(), "balanced").set_index(["learnt on", "share", "without"])
+    if found := reality.runs():
+        lines.append(_transfer(reality.levels(found, "balanced").set_index(["learnt on", "share", "without"])))
+    return markdown.bullets(lines)
+
+
+def _transfer(levels: pd.DataFrame) -> str:
+    """A sentence of how far rendered people carry: balanced accuracy on photographs after either kind of training."""
     twin, real = (levels.loc[key] for key in (("twin", 0.0, ""), ("real", 1.0, "")))
     seeds = " and ".join(dict.fromkeys(f"{level.seeds:.0f}" for level in (twin, real)))
-    lines.append(
+    return (
         f"**[Rendered people](/notebooks/data/reality.ipynb) are a start, not a substitute.** A small network that has "
         f"seen them alone reaches a balanced accuracy of {_share(twin)} on photographs, one that learned from "
         f"photographs {_share(real)}; means over {seeds} seeds."
     )
-    return markdown.bullets(lines)
 
 
 def _share(level: pd.Series) -> str:
