@@ -18,26 +18,6 @@ from fercore.figures import OURS, told, with_intervals
 PUBLISHED, OTHER = "#111827", "#d97706"
 
 
-def spreads(values: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Histograms side by side. ``values``: what is on the axis -> group -> numbers; a group has one colour.
-
-    Groups are named where there are two or three; more stand apart on the axis.
-    """
-    figure, row = plt.subplots(1, len(values), figsize=(4.4 * len(values), 2.9), squeeze=False)
-    tables = []
-    for axes, (what, groups) in zip(row[0], values.items(), strict=True):
-        edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), 60)
-        for colour, (name, numbers) in zip(sns.color_palette("deep", len(groups)), groups.items(), strict=True):
-            images, *_ = axes.hist(numbers, edges, color=colour, alpha=0.75, label=name)
-            table = {"of": what, "group": name, "from": edges[:-1], "to": edges[1:], "images": images.astype(int)}
-            tables.append(pd.DataFrame(table))
-        axes.set(xlabel=what, ylabel="images")
-        if len(groups) in (2, 3):
-            axes.legend(fontsize=8)
-    figure.tight_layout()
-    return told(figure, pd.concat(tables, ignore_index=True))
-
-
 def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, float]]) -> Figure:
     """Accuracy of the plain baseline at each setting of a twin, one panel per twin, with the published band.
 
