@@ -111,9 +111,9 @@ def what_this_run_is(preset: str) -> HTML:
 
 
 def how_to_get(dataset: str) -> HTML:
-    """How to come by a data set that is not at hand, as a boxed remark."""
+    """How to come by a data set that is not available, as a boxed remark."""
     entry = catalogue.entry(dataset)
-    words = f"<b>{html.escape(entry.title)}: not at hand here.</b> The page shows the recorded result. "
+    words = f"<b>{html.escape(entry.title)}: not available here.</b> The page shows the recorded result. "
     return note(f"{words}To compute it yourself: {html.escape(entry.how_to_get)}.")
 
 

@@ -218,7 +218,7 @@ def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
         return ""
     listed = ", ".join(f"<code>{html.escape(name)}</code>" for name in names)
     what = f"{len(names)} of {len(origins)} records behind this" if len(origins) > 1 else "the record behind this"
-    told = f"<b>Stale:</b> {what} {'is' if len(names) == 1 else 'are'} of older code than stands here now."
+    told = f"<b>Stale:</b> {what} {'was' if len(names) == 1 else 'were'} produced by an older version of the code."
     return f'<details class="stale"><summary>{told}</summary>{listed}</details>'
 
 

@@ -18,31 +18,11 @@ from fercore.figures import OURS, told, with_intervals
 PUBLISHED, OTHER = "#111827", "#d97706"
 
 
-def spreads(values: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Histograms side by side. ``values``: what is on the axis -> group -> numbers; a group has one colour.
-
-    Groups are named where there are two or three; more stand apart on the axis.
-    """
-    figure, row = plt.subplots(1, len(values), figsize=(4.4 * len(values), 2.9), squeeze=False)
-    tables = []
-    for axes, (what, groups) in zip(row[0], values.items(), strict=True):
-        edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), 60)
-        for colour, (name, numbers) in zip(sns.color_palette("deep", len(groups)), groups.items(), strict=True):
-            images, *_ = axes.hist(numbers, edges, color=colour, alpha=0.75, label=name)
-            table = {"of": what, "group": name, "from": edges[:-1], "to": edges[1:], "images": images.astype(int)}
-            tables.append(pd.DataFrame(table))
-        axes.set(xlabel=what, ylabel="images")
-        if len(groups) in (2, 3):
-            axes.legend(fontsize=8)
-    figure.tight_layout()
-    return told(figure, pd.concat(tables, ignore_index=True))
-
-
 def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, float]]) -> Figure:
-    """Accuracy of the plain baseline at each setting of a twin, one panel a twin, with the band of published baselines.
+    """Accuracy of the plain baseline at each setting of a twin, one panel per twin, with the published band.
 
-    ``runs``: columns twin, levels, hardness, taken, accuracy, low, high (per cent), see
-    :func:`fercore.studies.calibration.curve`; ``bands``: twin -> least and greatest published value. A filled dot is
+    ``runs``: columns twin, levels, hardness, taken, runs, accuracy, low, high (per cent), see
+    :func:`fercore.studies.calibration.settings`; ``bands``: twin -> least and greatest published value. A filled dot is
     the setting that the twin has now.
     """
     own = {twin: runs[runs["twin"] == twin] for twin in bands}
@@ -58,7 +38,10 @@ def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, floa
             place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
             axes.annotate(f"{row.accuracy:.1f}", (row.high, y), fontsize=8, **place)
         levels = rows["levels"].str.replace("^(.).*(.)$", r"\1 to \2", regex=True)
-        names = [f"levels {own}, hardness {hard:g}" for own, hard in zip(levels, rows["hardness"], strict=True)]
+        names = [
+            f"level{'s' if len(own) > 1 else ''} {own}, hardness {hard:g} ({n} {'runs' if n > 1 else 'run'})"
+            for own, hard, n in zip(levels, rows["hardness"], rows["runs"], strict=True)
+        ]
         axes.set_yticks(range(len(rows)), names, fontsize=8.5)
         axes.set_ylim(max(1, len(rows)) - 0.4, -0.6)
         axes.set_title(twin.removesuffix("-twin"), loc="left", fontsize=10, pad=3)

@@ -107,6 +107,17 @@ def curve(found: list[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values(order, ignore_index=True)
 
 
+def settings(found: list[Record]) -> pd.DataFrame:
+    """:func:`curve` with the runs of a setting together, over their seeds and folds; ``runs`` says how many."""
+    by_name, each = {run.name: run for run in found}, curve(found)
+    key = ["twin", "levels", "hardness", "taken"]
+    rows = [
+        (*setting, len(own), *_accuracy([by_name[name] for name in own["record"]]))
+        for setting, own in each.groupby(key, dropna=False)
+    ]
+    return pd.DataFrame(rows, columns=[*key, "runs", "accuracy", "low", "high"])
+
+
 def _accuracy(own: Sequence[Record], subset: str = "test") -> Interval:
     """Accuracy of some runs in per cent and its 95 % interval."""
     return Interval(*(100 * end for end in intervals.estimate(own, subset=subset).interval))

@@ -43,7 +43,7 @@ COMMON: dict[str, Any] = {
 WITHOUT: dict[str, dict[str, Any]] = {
     "many people": {"people": 100},
     "changing light": {"scenery": "studio"},
-    "things before the face": {"occluders": 0.0, "accessories": 0.0},
+    "occluders and accessories": {"occluders": 0.0, "accessories": 0.0},
     "weak expressions": {"levels": [4]},
     "camera flaws": {"blur": 0.0, "compression": 0.0, "noise": 0.0},
     "personal variation": {"jitter": 0.0, "drop": 0.0, "stray": 0.0},

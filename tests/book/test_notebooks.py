@@ -151,5 +151,5 @@ def test_pages_of_a_real_set_execute_without_it(
     assert done.returncode == 0, done.stderr
     pages = [output.data["text/html"] for cell in code_cells(nbformat.read(tmp_path / "out.ipynb", as_version=4))
              for output in cell.outputs if "text/html" in output.get("data", {})]  # fmt: skip
-    assert any("not at hand" in page and "FERCORE_DATA" in page for page in pages), "says how to get the data"
+    assert any("not available" in page and "FERCORE_DATA" in page for page in pages), "says how to get the data"
     assert any("<table" in page for page in pages), "shows the recorded result"

@@ -101,18 +101,19 @@ def test_confusions_by_hand() -> None:
 
 def test_the_figure_shows_bands_runs_and_what_was_taken() -> None:
     now = calibration.taken("kdef-twin")
-    table = calibration.curve([run("kdef-twin", now, 0.8), run("kdef-twin", 0.5, 0.7)])
+    found = [run("kdef-twin", now, 0.75), run("kdef-twin", now, 0.85, seed=1), run("kdef-twin", 0.5, 0.7)]
+    table = calibration.settings(found)
     bands = {twin: calibration.band(twin) for twin in ("kdef-twin", "bu3dfe-twin")}
     figure = figures_data.calibration_points(table, bands)
     first, second = figure.axes
     assert [axes.get_title(loc="left") for axes in (first, second)] == ["kdef", "bu3dfe"]
     dots = [line for line in first.lines if line.get_marker() == "o"]
-    assert sorted(line.get_xdata()[0] for line in dots) == [70, 80]
-    filled = {line.get_xdata()[0]: line.get_markerfacecolor() != "white" for line in dots}
+    assert sorted(line.get_xdata()[0] for line in dots) == pytest.approx([70, 80])
+    filled = {round(line.get_xdata()[0]): line.get_markerfacecolor() != "white" for line in dots}
     assert filled == {80: True, 70: False}
     assert [label.get_text() for label in first.get_yticklabels()] == [
-        "levels 4, hardness 0.1",
-        "levels 4, hardness 0.5",
+        "level 4, hardness 0.1 (2 runs)",
+        "level 4, hardness 0.5 (1 run)",
     ]
     assert [text.get_text() for text in second.texts] == ["no run yet"]
     pd.testing.assert_frame_equal(figure.numbers, table)
