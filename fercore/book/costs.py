@@ -67,22 +67,23 @@ def time_line(page: str, notebook: Any) -> str:
     if listed:
         told += f"; to execute on {rows[next(iter(rows))].cores} cores, by preset: {', '.join(listed)}"
     trained = _trainings(notebook)
-    told += f". To train its records took {', '.join(trained)}" if trained else ""
+    told += f". Training its records took {', '.join(trained)}" if trained else ""
     return f"{told}."
 
 
 def _trainings(notebook: Any) -> list[str]:
-    """By preset and machine the time of the trainings whose records a page shows."""
+    """By preset and kind of machine the time of the trainings whose records a page shows."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     names = {name for output in outputs for name in output.get("metadata", {}).get(made.KEY, {}).get("records") or ()}
-    took: dict[tuple[str, str], list[float]] = {}
+    took: dict[str, dict[str, float]] = {}
     for record in (record for record in records.find() if record.name in names):
-        on = "a processor" if record.machine["gpu"] == "none" else f"one {record.machine['gpu']}"
-        took.setdefault((record.recipe["preset"], on), []).append(record.seconds)
-    found = sorted(took.items(), key=lambda item: PRESETS.index(item[0][0]))
+        on, of_preset = "a processor" if record.machine["gpu"] == "none" else "a GPU", record.recipe["preset"]
+        own = took.setdefault(of_preset, {"a processor": 0.0, "a GPU": 0.0})
+        own[on] += record.seconds
     return [
-        f"{_minutes(sum(each))} at `{preset}` ({len(each)} training{'s' * (len(each) > 1)} on {on})"
-        for (preset, on), each in found
+        f"at `{preset}` {' and '.join(f'{_minutes(whole)} on {on}' for on, whole in took[preset].items() if whole)}"
+        for preset in PRESETS
+        if preset in took
     ]
 
 

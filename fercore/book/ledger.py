@@ -116,7 +116,7 @@ def summary(every: Sequence[Claim]) -> str:
     sizes = ", ".join(f"{sum(agree)} of {len(agree)} {what}" for what, agree in verdicts.items())
     lines.append(f"**Sizes**, which need no training: {sizes} are as printed.")
     lines.append(f"**{', '.join(others)}**: not attempted yet.")
-    foot = "What a verdict means and how it is computed is told <a href=\"#how-it-is-judged\">below</a>."
+    foot = 'What a verdict means and how it is computed is told <a href="#how-it-is-judged">below</a>.'
     return f"**Gains measured on photographs: {told}.**\n\n{markdown.bullets(lines)}\n\n{foot}"
 
 

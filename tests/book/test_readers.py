@@ -26,8 +26,8 @@ CHART = re.compile(
     r"\b(matri(x|ces)|curves?|(?<!grid )lines?|bars?|scatter|heat maps?|histograms?|panels?|table of)\b", re.I
 )
 TELLS = re.compile(
-    r"\b(is|are|has|have|lies?|falls?|ris(es?|ing)|cross|grows?|goes|go|gives?|contains?|depends?|reach(es)?|nearly|most(ly)?|"
-    r"approach|overlap(ping|s)?|differs?|takes?|moves?|falling|hardly|above|below|higher|lower|largest|closest|darkest)\b"
+    r"\b(is|are|has|have|lies?|falls?|ris(es?|ing)|cross|grows?|goes|go|gives?|contains?|depends?|reach(es)?|near(ly)?|most(ly)?|high|"
+    r"approach|overlap(ping|s)?|differs?|takes?|moves?|agree|falling|hardly|above|below|higher|lower|largest|closest|darkest)\b"
 )
 """Words of a sentence that says what a chart shows."""
 
@@ -52,7 +52,7 @@ def faults(page: BeautifulSoup) -> list[str]:
     article = page.find("article")
     heads = [f"no scope: {head}" for head in page.find_all("th") if head.get("scope") not in ("col", "row")]
     alts = [image.get("alt", "") for image in article.find_all("img")]
-    pictures = [f"says no result: {alt}" for alt in alts if not alt or CHART.search(alt) and not TELLS.search(alt)]
+    pictures = [f"says no result: {alt}" for alt in alts if not alt or (CHART.search(alt) and not TELLS.search(alt))]
     links = [f"says nothing: {link}" for link in article.find_all("a") if words(link).lower() in VAGUE]
     figures = [f"does not open: {image}" for image in article.select("img[src*=_images]") if not image.find_parent("a")]
     wide = ".pst-scrollable-table-container"
@@ -76,8 +76,8 @@ def test_a_page_is_for_every_reader(name: str, book: Path) -> None:
     "broken",
     [
         "<table><tr><th>a</th></tr></table>", '<img alt="Confusion matrix of eight classes" src="a.png">',
-        '<img alt="Two lines over the yaw, with intervals" src="a.png">', '<img alt="" src="a.png">', '<a href="b">Here</a>',
-        '<img alt="A face" src="../_images/a.png">', "<p>at −0°</p>", "<p>a gain of -0.00 points</p>", "<table></table>",
+        '<img alt="Two lines over the yaw, with intervals" src="a.png">', '<img alt="" src="a.png">', "<table></table>",
+        '<a href="b">Here</a>', '<img alt="A face" src="../_images/a.png">', "<p>at −0°</p>", "<p>of -0.00 points</p>",
     ],
 )  # fmt: skip
 def test_what_is_a_fault(broken: str) -> None:
