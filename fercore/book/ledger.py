@@ -78,7 +78,7 @@ def _of_paper(name: str, rows: pd.DataFrame) -> Iterator[str]:
     yield f"## {name}"
     yield _table(rows[~sized & ~only_shown])
     if sized.any():
-        yield f"### Sizes of {name}\n\n{_table(rows[sized])}"
+        yield f"### Sizes of {name}\n\n{_table(rows[sized]).replace(' real ', ' counted ', 1)}"
     if only_shown.any():
         yield _folded(f"{name}'s tables and figures without a number to judge", rows[only_shown])
 
@@ -160,10 +160,12 @@ def _is_headline(c: claims.Comparison, paper: str) -> bool:
 
 
 def unprinted(claim: Claim) -> str:
-    """Of a gain that was not measured on photographs: those that were, without a printed one, in a sentence, or ""."""
+    """Of a gain that was not measured on photographs: those that were, without a printed one, in sentences, or ""."""
     found = {} if claim.headline.real else claims.unprinted(claim.paper)
-    told = [f"on photographs of {title(name)} {points(*measured[:3])}" for name, measured in found.items()]
-    return f" Where the paper prints no baseline, {' and '.join(told)}." if told else ""
+    return "".join(
+        f" On photographs of {title(name)}, where the paper prints no baseline, it is {points(*measured[:3])}."
+        for name, measured in found.items()
+    )
 
 
 def title(dataset: str) -> str:
@@ -240,6 +242,6 @@ def _ours(row: Mapping[str, Any], kind: str) -> str:
     if not seeds:  # a size, which is counted and not trained
         return f"{value:.2f} {row['unit']}<br>{preset}"
     number = signed if row["unit"] == "points" else (lambda end: f"{end:.{2 if row['unit'] == 'share' else 1}f}")
-    interval = "" if math.isnan(low) else f" [{number(low)}, {number(high)}]"
+    interval = "" if math.isnan(low) else f" [{number(low)},\N{NO-BREAK SPACE}{number(high)}]"
     runs = over + (f", {folds} folds" if folds > 1 else "")
     return f"{number(value)}{interval}<br>{preset}, {runs}" + ("<br>**stale**" if stale else "")

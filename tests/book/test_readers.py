@@ -27,7 +27,7 @@ CHART = re.compile(
 )
 TELLS = re.compile(
     r"\b(is|are|has|have|lies?|falls?|ris(es?|ing)|cross|grows?|goes|go|gives?|contains?|depends?|reach(es)?|near(ly)?|most(ly)?|high|"
-    r"approach|overlap(ping|s)?|differs?|takes?|moves?|agree|falling|hardly|above|below|higher|lower|largest|closest|darkest)\b"
+    r"approach|overlap(ping|s)?|differs?|takes?|moves?|agree|falling|hardly|above|below|higher|lower|highest|lowest|largest|closest|darkest)\b"
 )
 """Words of a sentence that says what a chart shows."""
 
@@ -95,6 +95,14 @@ def test_what_is_finished_has_none() -> None:
     assert [head["scope"] for head in made.find_all("th")] == ["col", "col", "row"]
     assert [link["href"] for link in made.find_all("a")] == ["../_images/a.png", "x"]
     assert len(made.select(".pst-scrollable-table-container")) == 2, "one box a table"
+
+
+def test_a_column_without_a_name_names_the_rows() -> None:
+    cells = "<tr class='r'><td><p>x</p></td><td>1</td></tr><tr><td>y</td><td>2</td></tr>"
+    for name, expected in (("<p></p>", ["x", "y"]), ("<p>what</p>", [])):
+        page = f"<table><thead><tr><th class='head'>{name}</th><th>b</th></tr></thead><tbody>{cells}</tbody></table>"
+        made = BeautifulSoup(finish.finished(page), "html.parser")
+        assert [words(head) for head in made.select("tbody th[scope=row]")] == expected
 
 
 def test_pages_of_papers_are_short_enough_to_read(book: Path) -> None:
