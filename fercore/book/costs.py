@@ -81,7 +81,7 @@ def _trainings(notebook: Any) -> list[str]:
         own = took.setdefault(of_preset, {"a processor": 0.0, "a GPU": 0.0})
         own[on] += record.seconds
     return [
-        f"at `{preset}` {' and '.join(f'{_minutes(whole)} on {on}' for on, whole in took[preset].items() if whole)}"
+        f"{' and '.join(f'{_minutes(whole)} on {on}' for on, whole in took[preset].items() if whole)} at `{preset}`"
         for preset in PRESETS
         if preset in took
     ]

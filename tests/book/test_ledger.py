@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from fercore.book import ledger
+from fercore import notebook
+from fercore.book import front, ledger
 from fercore.ledger import claims
 from fercore.paths import reference_records
 
@@ -67,3 +68,11 @@ def test_value_and_ends_have_the_same_decimals(unit: str, value: float, low: flo
         "records"
     )
     assert ledger._ours(row, "real").replace("\N{NO-BREAK SPACE}", " ") == f"{expected}<br>quick, 3 seeds"
+
+
+def test_a_gain_is_told_in_one_wording() -> None:
+    every = claims.load()
+    of = notebook.runs_by_method(notebook.reference(paper="lan", dataset="ferplus", preset="quick"))
+    told = notebook.gain(of, "LAN", "ResNet-18", "pose_over_45")
+    for words in (front.findings(every), ledger.summary(every), ledger.reproduces("lan", "").data):
+        assert words.count(told) == 1
