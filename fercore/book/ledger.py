@@ -50,6 +50,7 @@ def page(every: Sequence[Claim]) -> str:
     the others folded."""
     rows = claims.rows(every)
     written = [name for paper, name in published.PAPERS.items() if is_written(paper)]
+    others = [name for name in published.PAPERS.values() if name not in written]
     counts = pd.crosstab(rows["verdict"], rows["paper"]).reindex(claims.VERDICTS, fill_value=0)
     links = [f'<a href="#{name.lower()}">{name}</a>' for name in written]
     lines = [(f"**{verdict}**", *counts.loc[verdict, written], told) for verdict, told in claims.VERDICTS.items()]
@@ -59,8 +60,8 @@ def page(every: Sequence[Claim]) -> str:
         "## Does it reproduce?",
         summary(every),
         *(block for name in written for block in _of_paper(name, groups[name])),
-        "## Not attempted yet",
-        *(_folded(name, group) for name, group in groups.items() if name not in written),
+        "## Not attempted yet" if others else "",
+        *(_folded(name, groups[name]) for name in others),
         RULES,
         markdown.table(("verdict", *links, "meaning"), lines, right=links),
         made.of_page("fercore/published, book/records", rows),
@@ -105,7 +106,7 @@ def summary(every: Sequence[Claim]) -> str:
     gains = [claim for claim in every if claim.kind == "gain" and claim.headline.verdict]
     counts = {verdict: sum(claim.verdict == verdict for claim in gains) for verdict in claims.JUDGED}
     told = ", ".join(f"{count or 'none'} {verdict}" for verdict, count in counts.items())
-    counted = [c for claim in every for c in claim.comparisons if c.unit in SIZES and c.verdict]
+    counted = {c.criterion: c for claim in every for c in claim.comparisons if c.unit in SIZES and c.verdict}.values()
     verdicts = {what: [c.verdict == "reproduced" for c in counted if c.unit == unit] for unit, what in SIZES.items()}
     others = [name for paper, name in published.PAPERS.items() if not is_written(paper)]
     lines = [_gain_line(claim) for claim in first_gains(every)]
@@ -115,7 +116,7 @@ def summary(every: Sequence[Claim]) -> str:
         )
     sizes = ", ".join(f"{sum(agree)} of {len(agree)} {what}" for what, agree in verdicts.items())
     lines.append(f"**Sizes**, which need no training: {sizes} are as printed.")
-    lines.append(f"**{', '.join(others)}**: not attempted yet.")
+    lines += [f"**{', '.join(others)}**: not attempted yet."] if others else []
     foot = 'What a verdict means and how it is computed is told <a href="#how-it-is-judged">below</a>.'
     return f"**Gains measured on photographs: {told}.**\n\n{markdown.bullets(lines)}\n\n{foot}"
 
