@@ -109,7 +109,12 @@ def summary(every: Sequence[Claim]) -> str:
     counted = {c.criterion: c for claim in every for c in claim.comparisons if c.unit in SIZES and c.verdict}.values()
     verdicts = {what: [c.verdict == "reproduced" for c in counted if c.unit == unit] for unit, what in SIZES.items()}
     others = [name for paper, name in published.PAPERS.items() if not is_written(paper)]
-    lines = [_gain_line(claim) for claim in first_gains(every)]
+    told_of = {claim.paper: _gain_line(claim) for claim in first_gains(every)}
+    lines = [
+        told_of.get(paper, f"**{name}**: no gain measured yet.")
+        for paper, name in published.PAPERS.items()
+        if is_written(paper)
+    ]
     if not any(c.real and c.real.judged for c in _accuracies(every)):
         lines.append(
             "**Absolute accuracies** are shown and not judged: no run has a paper's size and weights that know faces."
