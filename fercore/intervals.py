@@ -267,6 +267,11 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     return {name: corrected[name] for name in p}
 
 
+def points(value: float, low: float, high: float) -> str:
+    """A difference in points with its interval, as every page writes it: ``+0.02 points [−0.51, +0.55]``."""
+    return f"{signed(value)} points [{signed(low)}, {signed(high)}]"
+
+
 def signed(value: float, digits: int = 2) -> str:
     """A number with its sign, a true minus and no minus before zero."""
     return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")

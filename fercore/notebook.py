@@ -245,9 +245,8 @@ def paired_table(first: Sequence[Record], second: Sequence[Record], names: Seque
 
 
 def difference(estimate: Estimate) -> str:
-    """A difference of shares in words: ``+0.02 points (−0.51 to +0.55)``."""
-    value, low, high = (signed(100 * end) for end in estimate.interval)
-    return f"{value} points ({low} to {high})"
+    """A difference of shares in words: ``+0.02 points [−0.51, +0.55]``."""
+    return intervals.points(*(100 * end for end in estimate.interval))
 
 
 def gain(of: Mapping[str, Sequence[Record]], method: str, against: str, subset: str = "test") -> str:

@@ -451,7 +451,7 @@ def test_gains_in_words_are_those_of_the_table() -> None:
     table = notebook.paired_table(of["ResNet-18"], of["LAN"]).set_index("images of")
     for subset, name in (("test", "all test images"), ("pose_over_45", "pose > 45°")):
         value, interval = table.loc[name, ["LAN − ResNet-18, points", "95 % interval"]]
-        assert notebook.gain(of, "LAN", "ResNet-18", subset) == f"{value} points ({interval.replace(' … ', ' to ')})"
+        assert notebook.gain(of, "LAN", "ResNet-18", subset) == f"{value} points [{interval.replace(' … ', ', ')}]"
     assert notebook.gain(of, "ResNet-18", "LAN") != notebook.gain(of, "LAN", "ResNet-18")
     rows = {(subset, method): value for subset, method, value, _, _ in notebook.accuracy_rows(of["LAN"])}
     assert notebook.share(of["LAN"], "pose_over_45") == f"{rows['pose > 45°', 'LAN']:.1f} %"

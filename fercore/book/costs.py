@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from fercore import paths
+from fercore import paths, records
 from fercore.book import made, markdown
 from fercore.errors import FercoreError, ParameterError
 from fercore.recipe import PRESETS
@@ -58,14 +58,33 @@ def write(runs: Path, pages: Sequence[str]) -> pd.DataFrame:
 
 
 def time_line(page: str, notebook: Any) -> str:
-    """Markdown: how long a page takes to read, and its execution at each preset where that was measured."""
+    """Markdown: how long a page takes to read, its execution at each preset where that was measured, and what the
+    trainings behind its records took."""
     words = sum(len(text.split()) for cell in notebook.cells for text in _prose(cell))
     told = f"**Time**: {max(2, round(words / WORDS_A_MINUTE))} minutes to read"
     rows = {row.preset: row for row in table().itertuples() if row.notebook == page}
     listed = [f"`{preset}` {_minutes(rows[preset].seconds)}" for preset in PRESETS if preset in rows]
     if listed:
         told += f"; to execute on {rows[next(iter(rows))].cores} cores, by preset: {', '.join(listed)}"
+    trained = _trainings(notebook)
+    told += f". Training its records took {', '.join(trained)}" if trained else ""
     return f"{told}."
+
+
+def _trainings(notebook: Any) -> list[str]:
+    """By preset and kind of machine the time of the trainings whose records a page shows."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    names = {name for output in outputs for name in output.get("metadata", {}).get(made.KEY, {}).get("records") or ()}
+    took: dict[str, dict[str, float]] = {}
+    for record in (record for record in records.find() if record.name in names):
+        on, of_preset = "a processor" if record.machine["gpu"] == "none" else "a GPU", record.recipe["preset"]
+        own = took.setdefault(of_preset, {"a processor": 0.0, "a GPU": 0.0})
+        own[on] += record.seconds
+    return [
+        f"{' and '.join(f'{_minutes(whole)} on {on}' for on, whole in took[preset].items() if whole)} at `{preset}`"
+        for preset in PRESETS
+        if preset in took
+    ]
 
 
 def _prose(cell: Any) -> Iterator[str]:
@@ -76,7 +95,9 @@ def _prose(cell: Any) -> Iterator[str]:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.1f} minutes"
+    if seconds < 100:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
 
 
 def seconds_of(budget: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from fercore import figures, published
 from fercore.book import costs, markdown
-from fercore.book.ledger import gain_name
+from fercore.book.ledger import first_gains, gain_name, title, unprinted
 from fercore.heads import sheets
-from fercore.intervals import signed
+from fercore.intervals import points
+from fercore.ledger import claims
 from fercore.ledger.claims import Claim, Measured
 from fercore.studies import reality
 
@@ -38,7 +39,7 @@ QUESTIONS = {
 
 def findings(every: Sequence[Claim]) -> str:
     """Markdown: for each paper that was run its gain in a sentence, then how far rendered people carry."""
-    lines = [_gain(claim) for claim in _measured(every)]
+    lines = [_gain(claim) for claim in first_gains(every)]
     if found := reality.runs():
         lines.append(_transfer(reality.levels(found, "balanced").set_index(["learnt on", "share", "without"])))
     return markdown.bullets(lines)
@@ -59,27 +60,19 @@ def _share(level: pd.Series) -> str:
     return f"{level.balanced:.1f} % [{level.low:.1f}, {level.high:.1f}]"
 
 
-def _measured(every: Sequence[Claim]) -> Iterator[Claim]:
-    """Of each paper the first gain that was measured, on photographs if any was."""
-    for paper in published.PAPERS:
-        gains = [claim for claim in every if claim.paper == paper and claim.kind == "gain" and claim.headline.twin]
-        yield from sorted(gains, key=lambda claim: claim.headline.real is None)[:1]
-
-
 def _gain(claim: Claim) -> str:
     """A sentence of a gain: published, ours on photographs or else on rendered people."""
     head = claim.headline
     ours, where = (head.real, "photographs") if head.real else (head.twin, "rendered people alone")
     said = SEEN[claim.verdict] if head.real else "cannot be told yet" if _holds(ours, 0) else "is not zero"
-    interval = f"{signed(ours.value, 1)} [{signed(ours.low, 1)}, {signed(ours.high, 1)}]"
     link = f"[{published.PAPERS[claim.paper]}](/notebooks/{claim.notebook})"
     size = "with a small network" if ours.preset == "quick" else f"at preset {ours.preset}"
     size += "" if "start" in ours.command else ", not trained on faces before"
     both = (
         ", which includes zero and the published value" if _holds(ours, 0) and _holds(ours, float(head.printed)) else ""
     )
-    told = f"Published {head.printed} points; here {interval}{both}, on {where}, {size}."
-    return f"**{link}'s {gain_name(claim)} {said}.** {told}"
+    told = f"Published {head.printed} points; here {points(*ours[:3])}{both}, on {where}, {size}."
+    return f"**{link}'s {gain_name(claim)} {said}.** {told}{unprinted(claim)}"
 
 
 def _holds(ours: Measured, value: float) -> bool:
@@ -111,8 +104,12 @@ def draw(target: Path, every: Sequence[Claim]) -> None:
     """Write the figure of the gains."""
     shown = [claim for claim in every if claim.kind == "gain" and claim.headline.twin]
     names = [f"{published.PAPERS[claim.paper]}: {gain_name(claim).removeprefix('gain on ')}" for claim in shown]
-    gains = figures.gains(dict(zip(names, (claim.headline for claim in shown), strict=True)))
-    save(gains.figure, target)
+    rows = dict(zip(names, (claim.headline for claim in shown), strict=True))
+    for claim in first_gains(every):
+        for name, measured in ({} if claim.headline.real else claims.unprinted(claim.paper)).items():
+            row = f"{published.PAPERS[claim.paper]}: {title(name)}, none printed"
+            rows[row] = claim.headline._replace(printed="nan", real=measured, twin=None)
+    save(figures.gains(rows).figure, target)
 
 
 def save(drawn: Figure, target: Path) -> None:

@@ -1,20 +1,18 @@
-"""The ledger as pages: does it reproduce, in five lines; then every claim of the five papers beside our records."""
+"""The ledger as pages: does it reproduce, in a few lines; then every claim of the five papers beside our records."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import pandas as pd
-import yaml
 from IPython.display import Markdown
 
 from fercore import published
 from fercore.book import made, markdown
 from fercore.data import catalogue
-from fercore.intervals import signed
+from fercore.intervals import points, signed
 from fercore.ledger import claims
 from fercore.ledger.claims import Claim
 from fercore.paths import ROOT
@@ -39,57 +37,104 @@ measured, on the **real** data set or on its rendered **twin**, never mixed. Two
 
 A verdict is computed, not written. It needs {claims.SEEDS} seeds, or all folds of a protocol that averages over folds;
 a table of many cells is judged as a whole: it is reproduced where {100 * claims.AGREE:g} % of the cells that agree or
-differ agree, and differs otherwise, if these are half of all its cells or more. *agree* counts them. The margins were
-fixed before the runs."""
-STALE = """\
-A number marked **stale** is from a record that an older version of the code made: it counts until the run is
-made again, as its command does. The published numbers are files of the package (`fercore/published/`), ours
-are [records](howto.md)."""
+differ agree, and differs otherwise, if these are half of all its cells or more. *Agree* counts them. The margins were
+fixed before the runs. A number marked **stale** is from a record that an older version of the code made: it counts
+until the run is made again, as its command does."""
+SIZES = {"M": "numbers of parameters", "G": "numbers of operations"}
+"""Units of what is counted, not measured, and of what they are."""
+COLUMNS = ("claim", "verdict", "published", "real", "twin", "agree", "how")
 
 
 def page(every: Sequence[Claim]) -> str:
-    """Markdown of the ledger: the summary, the rules, counts by verdict, then a table for each paper."""
-    rows, verdicts = claims.rows(every), list(claims.VERDICTS)
-    counts = pd.crosstab(rows["paper"], rows["verdict"]).reindex(columns=verdicts, fill_value=0)
-    lines = [(f'<a href="#{paper.lower()}">{paper}</a>', *counts.loc[paper]) for paper in rows["paper"].unique()]
-    columns = ("claim", "published", "real", "twin", "agree", "verdict", "how")
-    papers = [
-        f"## {paper}\n\n{markdown.table(columns, map(_row, group.to_dict('records')), right=('agree',))}"
-        for paper, group in rows.groupby("paper", sort=False)
-    ]
+    """Markdown of the ledger: the answer, the rules, counts by verdict, then the claims of each paper that is written;
+    the others folded."""
+    rows = claims.rows(every)
+    written = [name for paper, name in published.PAPERS.items() if is_written(paper)]
+    others = [name for name in published.PAPERS.values() if name not in written]
+    counts = pd.crosstab(rows["verdict"], rows["paper"]).reindex(claims.VERDICTS, fill_value=0)
+    links = [f'<a href="#{name.lower()}">{name}</a>' for name in written]
+    lines = [(f"**{verdict}**", *counts.loc[verdict, written], told) for verdict, told in claims.VERDICTS.items()]
+    groups = dict(list(rows.groupby("paper", sort=False)))
     return markdown.page(
         TITLE,
         "## Does it reproduce?",
         summary(every),
+        *(block for name in written for block in _of_paper(name, groups[name])),
+        "## Not attempted yet" if others else "",
+        *(_folded(name, groups[name]) for name in others),
         RULES,
-        markdown.bullets(f"**{verdict}**: {meaning}" for verdict, meaning in claims.VERDICTS.items()),
-        STALE,
-        markdown.table(["paper", *verdicts], lines, right=verdicts),
-        *papers,
+        markdown.table(("verdict", *links, "meaning"), lines, right=links),
         made.of_page("fercore/published, book/records", rows),
     )
 
 
+def is_written(paper: str) -> bool:
+    """Whether the method of a paper is part of this edition."""
+    return (ROOT / "fercore" / "papers" / f"{paper}.py").is_file()
+
+
+def _of_paper(name: str, rows: pd.DataFrame) -> Iterator[str]:
+    """Its gains and accuracies, its sizes, and, folded, what pages only show."""
+    sized, only_shown = rows["unit"].isin(SIZES), rows["published"] == ""
+    yield f"## {name}"
+    yield _table(rows[~sized & ~only_shown])
+    if sized.any():
+        yield f"### Sizes of {name}\n\n{_table(rows[sized]).replace(' real ', ' counted ', 1)}"
+    if only_shown.any():
+        yield _folded(f"{name}'s tables and figures without a number to judge", rows[only_shown])
+
+
+def _table(rows: pd.DataFrame) -> str:
+    """Claims with the columns of :data:`COLUMNS` that are not empty."""
+    table = pd.DataFrame(map(_row, rows.to_dict("records")), columns=COLUMNS)
+    shown = table[[name for name in COLUMNS if table[name].any()]]
+    return markdown.table(shown.columns, shown.itertuples(index=False))
+
+
+def _folded(name: str, rows: pd.DataFrame) -> str:
+    columns = ("claim", "published", "where") if (rows["published"] != "").any() else ("claim", "where")
+    cells = [
+        {"claim": _claim(row), "published": row["published"], "where": _shown_at(row["notebook"], row["cell"])}
+        for row in rows.to_dict("records")
+    ]
+    table = markdown.table(columns, ([row[name] for name in columns] for row in cells))
+    return f'<details class="folded"><summary>{name}: {len(rows)} claims</summary>\n\n{table}\n\n</details>'
+
+
 def summary(every: Sequence[Claim]) -> str:
-    """Markdown: for each paper whether its gain over its own baseline appears, where, and what would settle it."""
-    numbers, rows = ("published", "ours, real images", "ours, rendered twin"), list(_gains(every))
-    shown = sum(row[1] == "**reproduced**" for row in rows)
-    measured = sum(row[3] != "–" for row in rows)
-    told = f"**Of the five papers' first gains {shown or 'none'} is reproduced so far; {measured or 'none'} could be"
-    told += " measured on photographs**, at the preset that the table names, without weights that know faces."
-    columns = ("paper", "verdict", *numbers, "gain of", "what would tell more")
-    return f"{told}\n\n{markdown.table(columns, rows, right=numbers)}"
+    """Markdown: does it reproduce, in a sentence, then in a line for each paper that is written, and for the rest."""
+    gains = [claim for claim in every if claim.kind == "gain" and claim.headline.verdict]
+    counts = {verdict: sum(claim.verdict == verdict for claim in gains) for verdict in claims.JUDGED}
+    told = ", ".join(f"{count or 'none'} {verdict}" for verdict, count in counts.items())
+    counted = {c.criterion: c for claim in every for c in claim.comparisons if c.unit in SIZES and c.verdict}.values()
+    verdicts = {what: [c.verdict == "reproduced" for c in counted if c.unit == unit] for unit, what in SIZES.items()}
+    others = [name for paper, name in published.PAPERS.items() if not is_written(paper)]
+    told_of = {claim.paper: _gain_line(claim) for claim in first_gains(every)}
+    lines = [
+        told_of.get(paper, f"**{name}**: no gain measured yet.")
+        for paper, name in published.PAPERS.items()
+        if is_written(paper)
+    ]
+    if not any(c.real and c.real.judged for c in _accuracies(every)):
+        lines.append(
+            "**Absolute accuracies** are shown and not judged: no run has a paper's size and weights that know faces."
+        )
+    sizes = ", ".join(f"{sum(agree)} of {len(agree)} {what}" for what, agree in verdicts.items())
+    lines.append(f"**Sizes**, which need no training: {sizes} are as printed.")
+    lines += [f"**{', '.join(others)}**: not attempted yet."] if others else []
+    foot = 'What a verdict means and how it is computed is told <a href="#how-it-is-judged">below</a>.'
+    return f"**Gains measured on photographs: {told}.**\n\n{markdown.bullets(lines)}\n\n{foot}"
 
 
-def _gains(every: Sequence[Claim]) -> Iterator[tuple[str, ...]]:
-    """One row per paper: a gain that was measured on real data, else on a twin, else any."""
-    for paper, name in published.PAPERS.items():
-        gains = [claim for claim in every if claim.paper == paper and claim.kind == "gain"]
-        if gains:
-            shown = min(gains, key=lambda claim: (claim.headline.real is None, claim.headline.twin is None))
-            head = shown.headline
-            ours = (_number(head.real), _number(head.twin))
-            yield f"**{name}**", f"**{shown.verdict}**", f"{head.printed} points", *ours, head.row, _settles(shown)
+def _accuracies(every: Sequence[Claim]) -> list[claims.Comparison]:
+    return [c for claim in every if claim.kind != "gain" for c in claim.comparisons if c.unit not in SIZES]
+
+
+def first_gains(every: Sequence[Claim]) -> Iterator[Claim]:
+    """Of each paper the first gain that was measured, on photographs if any was."""
+    for paper in published.PAPERS:
+        gains = [claim for claim in every if claim.paper == paper and claim.kind == "gain" and claim.headline.twin]
+        yield from sorted(gains, key=lambda claim: claim.headline.real is None)[:1]
 
 
 def reproduces(paper: str, differs: str) -> Markdown:
@@ -108,7 +153,7 @@ def reproduces(paper: str, differs: str) -> Markdown:
     stale = " Some of the records are of older code." if any(m.stale for m in measured) else ""
     lines = [
         *map(_gain_line, gains),
-        f"**Accuracy** of {own} on {catalogue.entry(number.criterion[0]).title.partition(':')[0]}: published "
+        f"**Accuracy** of {own} on {title(number.criterion[0])}: published "
         f"**{number.printed} %**; here {_sides(number, ' %')}.",
         f"**What differs**: {differs} Measured at preset {sizes}, up to {max(m.seeds for m in measured)} seeds.{stale}",
     ]
@@ -120,6 +165,20 @@ def _is_headline(c: claims.Comparison, paper: str) -> bool:
     return c.row == published.PAPERS[paper] and c.criterion[2] == "test" and c.criterion[3] == "accuracy"
 
 
+def unprinted(claim: Claim) -> str:
+    """Of a gain that was not measured on photographs: those that were, without a printed one, in sentences, or ""."""
+    found = {} if claim.headline.real else claims.unprinted(claim.paper)
+    return "".join(
+        f" On photographs of {title(name)}, where the paper prints no baseline, it is {points(*measured[:3])}."
+        for name, measured in found.items()
+    )
+
+
+def title(dataset: str) -> str:
+    """A data set's short name: ``FERPlus``."""
+    return catalogue.entry(dataset).title.partition(":")[0]
+
+
 def gain_name(claim: Claim) -> str:
     """What a gain is of, in words: ``gain on FERPlus beyond 45°``."""
     return claim.name.replace(" degrees", "°")
@@ -128,7 +187,7 @@ def gain_name(claim: Claim) -> str:
 def _gain_line(claim: Claim) -> str:
     verdict = f" Verdict: *{claim.verdict}*." if claim.headline.verdict else ""
     name, head = f"{published.PAPERS[claim.paper]}'s {gain_name(claim)}", claim.headline
-    return f"**{name}**: published **{head.printed}** points; here {_sides(head)}.{verdict}"
+    return f"**{name}**: published **{head.printed}** points; here {_sides(head)}.{verdict}{unprinted(claim)}"
 
 
 def _sides(c: claims.Comparison, unit: str = "") -> str:
@@ -136,46 +195,33 @@ def _sides(c: claims.Comparison, unit: str = "") -> str:
     told = []
     for measured, where in ((c.real, "photographs"), (c.twin, "the rendered twin")):
         if measured:
-            value, low, high = (f"{end:.1f}" if unit else signed(end, 1) for end in measured[:3])
-            told.append(f"**{value}{unit}** [{low}, {high}] on {where}")
+            value, low, high = measured[:3]
+            both = f"{value:.1f}{unit} [{low:.1f}, {high:.1f}]" if unit else points(value, low, high)
+            told.append(f"{both} on {where}")
     return ", ".join(told)
 
 
-def _number(measured: claims.Measured | None) -> str:
-    if measured is None:
-        return "–"
-    value, low, high = map(signed, measured[:3])
-    told = f"{value} [{low}, {high}]<br>{measured.over}, preset {measured.preset}"
-    return told + ("<br>**stale**" if measured.stale else "")
-
-
-def _settles(claim: Claim) -> str:
-    """What a reader would need to know more."""
-    real = claim.headline.real
-    if not (ROOT / "fercore" / "papers" / f"{claim.paper}.py").is_file():
-        return "the method, which is not in this edition yet, and the licensed images"
-    if claim.verdict == "data not available":
-        return f"the licensed images of {catalogue.entry(claim.headline.criterion[0]).title.partition(':')[0]}"
-    if claim.verdict == "inconclusive" and real and not real.enough:
-        return f"{claims.SEEDS} seeds or more"
-    if real and published.ABOUT[claim.paper].get("start"):
-        return "the published weights of faces at the published size (`--preset paper --set start=FILE`)"
-    return "more seeds" if claim.verdict == "inconclusive" else "–"
+def _claim(row: Mapping[str, Any]) -> str:
+    return f"**{row['claim'].replace(' degrees', '°')}**<br>{row['title']}"
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells of :data:`COLUMNS`."""
     how = [_shown_at(row["notebook"], row["cell"])]
-    if row["record"]:
-        stale = row["stale"].split(", ")
-        links = [_record_link(name) + " **stale**" * (name in stale) for name in row["record"].split(", ")]
-        how.append(f"<details><summary>{len(links)} records</summary>{'<br>'.join(links)}</details>")
-    if row["command"]:
-        how.append(f"`{row['command']}`")
+    links = [_record_link(name, name in row["stale"].split(", ")) for name in filter(None, row["record"].split(", "))]
+    lines = [*links, *([f"`{row['command']}`"] if row["command"] else [])]
+    if lines:
+        count = f"{len(links)} record{'s' * (len(links) != 1)} and the command" if links else "the command"
+        how.append(f"<details><summary>{count}</summary>{'<br>'.join(lines)}</details>")
     apart = row["apart"].replace("; ", "<br>")
-    agree = row["agree"] + (f"<details><summary>apart</summary>{apart}</details>" if apart else "")
-    printed = f"{row['published']}<br>{row['headline']}" if row["published"] else ""
-    what = f"**{row['claim']}**<br>{row['title']}"
-    return what, printed, _ours(row, "real"), _ours(row, "twin"), agree, row["verdict"], "<br>".join(how)
+    agree = row["agree"] * (row["agree"] != "0 of 1") * (row["agree"] != "1 of 1") + (
+        f"<details><summary>apart</summary>{apart}</details>" if apart else ""
+    )
+    of = "" if row["kind"] == "gain" else f"<br>{row['headline']}"
+    printed = f"{row['published']}{of}" + (f"<br>*odd*: {row['note']}" if row["note"] else "")
+    margin = "" if math.isnan(row["margin"]) else f"<br>margin ±{row['margin']:.2f}"
+    verdict = f"**{row['verdict']}**{margin}"
+    return _claim(row), verdict, printed, _ours(row, "real"), _ours(row, "twin"), agree, "<br>".join(how)
 
 
 def _shown_at(notebook: str, cell: str) -> str:
@@ -188,14 +234,8 @@ def _shown_at(notebook: str, cell: str) -> str:
     return f'<a href="../notebooks/{page}.html#{cell}">{page}, {cell}</a>'
 
 
-@cache
-def _repository() -> str:
-    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
-    return f"{repository['url']}/tree/{repository['branch']}"
-
-
-def _record_link(name: str) -> str:
-    return f'<a href="{_repository()}/book/records/{name}">record {name}</a>'
+def _record_link(name: str, stale: bool) -> str:
+    return f'<a href="../records/{name}.json">record {name}</a>' + " **stale**" * stale
 
 
 def _ours(row: Mapping[str, Any], kind: str) -> str:
@@ -206,7 +246,8 @@ def _ours(row: Mapping[str, Any], kind: str) -> str:
     if math.isnan(value):
         return ""
     if not seeds:  # a size, which is counted and not trained
-        return f"{value:.2f}<br>{preset}"
-    interval = "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"
+        return f"{value:.2f} {row['unit']}<br>{preset}"
+    number = signed if row["unit"] == "points" else (lambda end: f"{end:.{2 if row['unit'] == 'share' else 1}f}")
+    interval = "" if math.isnan(low) else f" [{number(low)},\N{NO-BREAK SPACE}{number(high)}]"
     runs = over + (f", {folds} folds" if folds > 1 else "")
-    return f"{value:.2f}{interval}<br>{preset}, {runs}" + ("<br>**stale**" if stale else "")
+    return f"{number(value)}{interval}<br>{preset}, {runs}" + ("<br>**stale**" if stale else "")

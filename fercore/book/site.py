@@ -22,14 +22,15 @@ import filelock
 import nbformat
 import yaml
 
-from fercore import provenance
+from fercore import provenance, records
+from fercore.book import finish
 from fercore.book.execute import ANSI, Say, failed_cell
 from fercore.errors import FercoreError
 from fercore.paths import ROOT, relative
 from fercore.recipe import check_preset
 
-FINDINGS, PAGES_TABLE, REPRODUCTION = "<!-- findings -->", "<!-- pages -->", "<!-- does it reproduce -->"
-"""Where the first page says what was found, which page answers what, and how the gains are judged."""
+FINDINGS, PAGES_TABLE = "<!-- findings -->", "<!-- pages -->"
+"""Where the first page says what was found, and which page answers what."""
 FOLDS = (
     ("parameters", "hide-input", "Parameters and what they mean"),
     ("injected-parameters", "remove-cell", ""),
@@ -170,13 +171,7 @@ def _write(tree: Path, executed: Mapping[str, Any]) -> None:
     (tree / "book" / "_toc.yml").write_text(yaml.safe_dump(toc(), sort_keys=False))
     index = tree / "book" / "index.md"
     text = index.read_text()
-    for mark, told in (
-        (FINDINGS, front.findings(every)),
-        (PAGES_TABLE, front.pages()),
-        (REPRODUCTION, ledger.summary(every)),
-    ):
-        text = text.replace(mark, told)
-    index.write_text(text)
+    index.write_text(text.replace(FINDINGS, front.findings(every)).replace(PAGES_TABLE, front.pages()))
     front.draw(tree / "book" / "gains.png", every)
     pages = contents()
     generated = {"book/ledger": ledger.page(every), "book/equations": equations.page()}
@@ -235,6 +230,11 @@ def build(staged: Path, target: Path) -> Path:
         raise FercoreError(f"The book does not compile:\n  {lines}", do=f"whole log: {relative(log)}")
     for page in notebooks():  # the download button gives the source, which runs, not the executed copy
         shutil.copyfile(ROOT / f"{page}.ipynb", made / "_sources" / f"{page}.ipynb")
+    for page in made.rglob("*.html"):
+        page.write_text(finish.finished(page.read_text()))
+    (made / "records").mkdir()
+    for record in records.find():  # the ledger leads to them, without a network, too
+        shutil.copyfile(record.folder / "record.json", made / "records" / f"{record.name}.json")
     if target.exists():
         os.replace(target, work / "old")
     os.replace(made, target)

@@ -112,7 +112,7 @@ def pulled(
 
 
 def sizes(network: PCDA) -> pd.DataFrame:
-    """Parameters (M) and operations an image (G) of each module beside the paper's Table 8, in both conventions."""
+    """Parameters (M) and operations per image (G) of each module beside the paper's Table 8, in both conventions."""
     counted = pcda.costs(network)
     modules = {name: counted[part] for name, part in audit.MODULES.items()} | {"together": counted["whole"]}
     cells = {name: ("T8", name) for name in audit.MODULES} | {"together": ("T2", "2 blocks")}
@@ -131,7 +131,7 @@ def sizes(network: PCDA) -> pd.DataFrame:
 
 
 def operations(network: PCDA) -> pd.DataFrame:
-    """Operations an image, 10^9: printed, counted as multiply-adds, counted twice, and which of the two was printed.
+    """Operations per image, 10^9: printed, counted as multiply-adds, counted twice, and which of the two was printed.
 
     PCDA's whole and modules against its Tables 8 and 2, POSTER against the same paper's Table 7.
     """
@@ -155,7 +155,7 @@ def conventions(table: pd.DataFrame) -> Axes:
     axes.scatter(table["two a multiply-add"], places, s=60, label="twice that", zorder=2, **hollow)
     axes.scatter(table["printed"], places, s=34, color=COLOURS["paper"], marker="D", label="printed", zorder=3)
     axes.set(
-        yticks=places, yticklabels=table["network"], xlabel="operations an image, 10⁹", ylim=(-0.6, len(table) - 0.4)
+        yticks=places, yticklabels=table["network"], xlabel="operations per image, 10⁹", ylim=(-0.6, len(table) - 0.4)
     )
     axes.set_xlim(0, 1.06 * table["two a multiply-add"].max())
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
@@ -184,7 +184,7 @@ def speeds(table: pd.DataFrame, precision: str = "fp32") -> Figure:
             for value, place in zip(values, places, strict=True):
                 text = f"{value:.0f}" if value >= 10 else f"{value:.1f}"
                 axes.annotate(text, (value, place), **above, fontsize=8, color=colour)
-        axes.set(title=f"batch of {batch}", xlabel="milliseconds an image", ylim=(-0.7, len(forms) - 0.3))
+        axes.set(title=f"batch of {batch}", xlabel="milliseconds per image", ylim=(-0.7, len(forms) - 0.3))
         axes.set_xlim(0, 1.15 * rows["milliseconds"].max())
     grid[0, 0].set(yticks=range(len(forms)), yticklabels=[FORMS[form] for form in forms])
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -195,7 +195,7 @@ def speeds(table: pd.DataFrame, precision: str = "fp32") -> Figure:
 
 
 def modules(table: pd.DataFrame) -> pd.DataFrame:
-    """PCDA's milliseconds an image by module, in 32 bits: a row a form and batch; what is no backbone is the rest."""
+    """PCDA's milliseconds per image by module, in 32 bits: a row a form and batch; what is no backbone is the rest."""
     own = table[(table["network"] == "PCDA") & (table["precision"] == "fp32")]
     wide = own.pivot_table(index=["form", "batch"], columns="part", values="milliseconds", sort=False)
     wide["attention and classifier"] = wide["whole"] - wide["image backbone"] - wide["landmark backbone"]

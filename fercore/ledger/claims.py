@@ -41,6 +41,8 @@ VERDICTS = {
     "data not available": "it is about licensed images that nobody ran here",
 }
 """What can be said of a claim, and what it means."""
+JUDGED = ("reproduced", "differs", "inconclusive")
+"""Verdicts that the margin decides."""
 PRESETS = ("paper", "quick")
 """Presets whose results count, fullest first."""
 SEEDS = 3
@@ -88,6 +90,8 @@ class Comparison(NamedTuple):
     twin: Measured | None
     verdict: str
     criterion: tuple[str, ...]  # what it is about: data set, settings, subset, metric, published value
+    margin: float = math.nan  # either way of the published value, in its unit
+    note: str = ""  # what is odd about the published value
 
 
 class Claim(NamedTuple):
@@ -202,13 +206,14 @@ def _compare(criterion: Any, runs: Runs) -> Comparison:
         real, twin = _counted(criterion, cell["unit"]), None
     else:
         real, twin = (_absolute(criterion, cell["unit"], name, runs) for name in _names(criterion.dataset))
-    verdict = ""
+    verdict, margin = "", math.nan
     if real and cell["printed"]:
         value, margin = float(cell["value"]), _margin(cell["unit"])
         if criterion.tolerance:  # what is printed in few digits may be as far as it was rounded
             margin = max(float(criterion.tolerance) / 100 * value, published.half_unit(cell["printed"]))
         verdict = verdict_of(real, value, margin)
-    return Comparison(place, criterion.row, criterion.column, cell["printed"], cell["unit"], real, twin, verdict, about)
+    what = (place, criterion.row, criterion.column, cell["printed"], cell["unit"])
+    return Comparison(*what, real, twin, verdict, about, margin, cell["notes"])
 
 
 def _names(dataset: str) -> tuple[str, str]:
@@ -256,13 +261,28 @@ def _gain(line: Any, runs: Runs) -> Claim:
     printed = float(cells[0]["value"]) - float(cells[1]["value"])
     text = f"{printed:+.2f}"
     real, twin = (_paired(line, name, runs) for name in _names(line.dataset))
-    verdict = verdict_of(real, printed, GAIN * abs(printed)) if real else ""
+    margin, note = GAIN * abs(printed), "; ".join(filter(None, (cell["notes"] for cell in cells)))
+    verdict = verdict_of(real, printed, margin) if real else ""
     about = (line.dataset, line.where, line.subset, line.metric, text)
     images = line.column if line.of in line.column else ", ".join(dict.fromkeys((line.of, line.column)))
     title = f"{line.row} over {line.against}, {images.removesuffix(', accuracy')}"
-    one = Comparison(line.table, title, line.metric, text, "points", real, twin, verdict, about)
+    one = Comparison(line.table, title, line.metric, text, "points", real, twin, verdict, about, margin, note)
     verdict = verdict or ("not run" if runs.at_hand(line.dataset) else "data not available")
     return Claim(line.paper, "gain", line.name, title, line.notebook, line.cell, verdict, (one,))
+
+
+def unprinted(paper: str, root: Path | None = None) -> dict[str, Measured]:
+    """Real data set -> the gain of a paper's method over its baseline there, where the paper prints no baseline: there
+    is nothing to judge it by."""
+    runs, gains = Runs(root), published.read("gains").query("paper == @paper")
+    line = next(gains.itertuples())
+    without_split = {
+        name: ";".join(pair for pair in getattr(line, name).split(";") if not pair.startswith("protocol="))
+        for name in ("where", "without")
+    }
+    others = sorted(runs.real - set(gains["dataset"]))
+    found = {name: _paired(line._replace(**without_split), name, runs) for name in others}
+    return {name: measured for name, measured in found.items() if measured}
 
 
 def _paired(line: Any, dataset: str, runs: Runs) -> Measured | None:
@@ -337,7 +357,7 @@ def _row(claim: Claim) -> dict[str, Any]:
     head = claim.headline
     real, twin = (head.real, head.twin) if head else (None, None)
     said = [c.verdict for c in claim.comparisons]
-    judged = said.count("reproduced") + said.count("differs") + said.count("inconclusive")
+    judged = sum(map(said.count, JUDGED))
     shown = real or twin
     source = Path("notebooks") / claim.notebook
     run = f"papermill {source} out.ipynb -p preset quick" if (ROOT / source).is_file() else ""
@@ -348,8 +368,11 @@ def _row(claim: Claim) -> dict[str, Any]:
         "title": claim.title,
         "headline": f"{head.row}, {head.column}" if head else "",
         "published": f"{head.printed} {head.unit}".strip() if head else "",
+        "unit": head.unit if head else "",
         **_columns("real", real),
         **_columns("twin", twin),
+        "margin": head.margin if head and head.verdict in JUDGED else math.nan,
+        "note": head.note if head else "",
         "agree": f"{said.count('reproduced')} of {judged}" if judged else "",
         "apart": "; ".join(
             f"{c.row}, {c.column}: {c.printed}, ours {c.real.value:.2f}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
 import pytest
 
-from fercore.book import costs
+from fercore.book import costs, made
 from fercore.book.site import notebooks
 from fercore.errors import FercoreError, ParameterError
 from fercore.recipe import PRESETS
@@ -67,6 +68,22 @@ def test_a_page_says_how_long_it_takes(file: Path, tmp_path: Path) -> None:
     assert costs.time_line("notebooks/c", page) == "**Time**: 3 minutes to read."
     page.cells = page.cells[:0]
     assert "1 minutes" not in costs.time_line("notebooks/c", page)
+
+
+def test_a_page_says_what_its_records_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_of = [("a", "quick", 3000.0, "none"), ("b", "quick", 4200.0, "none"), ("c", "quick", 60.0, "GPU")]
+    made_of += [("d", "paper", 120.0, "GPU"), ("not shown", "quick", 9000.0, "none")]
+    known = [
+        SimpleNamespace(name=name, recipe={"preset": preset}, seconds=seconds, machine={"gpu": gpu})
+        for name, preset, seconds, gpu in made_of
+    ]
+    monkeypatch.setattr(costs.records, "find", lambda: known)
+    below = nbformat.v4.new_output("display_data", {}, metadata={made.KEY: {"records": {name: {} for name in "abcd"}}})
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[below, below])])
+    assert costs.time_line("notebooks/c", page) == (
+        "**Time**: 2 minutes to read. Training its records took 2.0 hours on a processor and 60 seconds on a GPU at "
+        "`quick`, 2.0 minutes on a GPU at `paper`."
+    )
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), (" 5m ", 300)])

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from fercore.book.ledger import reproduces
+from fercore.intervals import points
 from fercore.ledger import claims
 
 
@@ -22,16 +23,19 @@ def test_what_was_measured_on_photographs_is_shown(every: list[claims.Claim]) ->
     for line, claim in zip(gains, judged, strict=True):
         assert line.removeprefix("- ").startswith(f"**LAN's {claim.name.replace(' degrees', '°')}**: ")
         assert f"published **{claim.headline.printed}** points" in line and f"Verdict: *{claim.verdict}*." in line
-        real, twin = re.findall(r"\*\*([+−][\d.]+)\*\* \[", line)
-        assert float(real.replace("−", "-")) == round(claim.headline.real.value + 0.0, 1)
-        assert float(twin.replace("−", "-")) == round(claim.headline.twin.value, 1)
-    assert "LAN on FERPlus: published **88.45 %**; here **85.4 %** [84.1, 86.5] on photographs" in accuracy
+        real, twin = re.findall(r"([+−][\d.]+) points \[", line)
+        assert float(real.replace("−", "-")) == round(claim.headline.real.value + 0.0, 2)
+        assert float(twin.replace("−", "-")) == round(claim.headline.twin.value, 2)
+    assert "LAN on FERPlus: published **88.45 %**; here 85.4 % [84.1, 86.5] on photographs" in accuracy
     assert differs.startswith("**What differs**: the start. Measured at preset `quick`, up to 3 seeds.")
 
 
 def test_without_photographs_the_twin_answers(every: list[claims.Claim]) -> None:
     gain, accuracy, differs = reproduces("pcda", "the start.").data.split("\n- ")
     (claim,) = [claim for claim in every if claim.paper == "pcda" and claim.kind == "gain"]
-    assert claim.headline.real is None and "on photographs" not in gain and "on the rendered twin" in gain
+    ours, beside = gain.split(" On photographs of FERPlus, where the paper prints no baseline, it is ")
+    assert claim.headline.real is None and "on photographs" not in ours and "on the rendered twin" in ours
+    (measured,) = claims.unprinted("pcda").values()
+    assert beside == f"{points(*measured[:3])}." and len(measured.records) == 6
     assert claim.headline.printed in gain and "Verdict" not in gain
     assert "PCDA on FERPlus: published **92.97 %**" in accuracy and "older code" not in differs

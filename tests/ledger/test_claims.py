@@ -453,7 +453,7 @@ def test_a_row_says_all_of_its_claim() -> None:
     twin = ours._replace(value=70.0, low=69.0, high=71.0, over="7 people", seeds=1, folds=10, records=("c",), stale=())
     cells = [
         claims.Comparison("T1", "LAN", "KDEF", "95.39", "%", None, twin, "", ()),
-        claims.Comparison("T1", "LAN", "RAF-DB", "88.30", "%", ours, None, "differs", ()),
+        claims.Comparison("T1", "LAN", "RAF-DB", "88.30", "%", ours, None, "differs", (), 1.0, "odd"),
         claims.Comparison("T1", "LAN", "SFEW", "84.10", "%", ours, None, "reproduced", ()),
         claims.Comparison("T1", "LAN", "FERPlus", "84.50", "%", ours, None, "inconclusive", ()),
         claims.Comparison("T1", "LAN", "AffectNet", "60.00", "%", ours, None, "another setting", ()),
@@ -462,7 +462,8 @@ def test_a_row_says_all_of_its_claim() -> None:
     (row,) = claims.rows([claim]).to_dict("records")
     assert row == {
         "paper": "LAN", "claim": "Table 1", "kind": "table", "title": "A title", "headline": "LAN, RAF-DB",
-        "published": "88.30 %", "real value": 84.0, "real low": 83.0, "real high": 85.0, "real over": "3 seeds",
+        "published": "88.30 %", "unit": "%", "margin": 1.0, "note": "odd",
+            "real value": 84.0, "real low": 83.0, "real high": 85.0, "real over": "3 seeds",
         "real preset": "quick", "real seeds": 3, "real folds": 1, "real stale": ("b",),
         **{f"twin {name}": row[f"twin {name}"] for name in ("value", "low", "high")},
         "twin over": "", "twin preset": "", "twin seeds": 0, "twin folds": 0, "twin stale": (), "agree": "1 of 3",
