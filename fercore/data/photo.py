@@ -8,6 +8,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+DARK, MIDDLE, BRIGHT = 27, 135, 218
+"""The 2nd percentile, median and 98th percentile of the tones of a photograph of FERPlus, means of 1,500."""
+
 
 def photograph(
     image: np.ndarray,
@@ -16,12 +19,15 @@ def photograph(
     noise: float = 0.0,
     blur: float = 0.0,
     compression: float = 0.0,
+    exposure: float = 0.0,
     grey: bool = False,
 ) -> np.ndarray:
     """A rendered picture (S, S, 3) uint8 as a camera would have left it; the same shape and type.
 
     noise: standard deviation of the sensor's noise, white is 1; blur: the greatest defocus (standard deviation) or
-    length of motion, per cent of the side; compression: probability of a strong JPEG compression; grey: luma only.
+    length of motion, per cent of the side; compression: probability of a strong JPEG compression; exposure: how far
+    the tones are brought to those of a photograph (`DARK`, `MIDDLE`, `BRIGHT`), 0 for not at all, 1 for wholly; grey:
+    luma only.
     Every draw is made whatever the values, so that one parameter changes nothing of the others.
     """
     size = len(image)
@@ -29,6 +35,10 @@ def photograph(
     grain = rng.normal(0, 1, image.shape)
     squeezed, quality = rng.random() < compression, int(rng.integers(12, 50))
     values = image.astype(np.float32)
+    if exposure:
+        tones = np.percentile(values, (0, 2, 50, 98, 100))
+        usual = np.interp(values, tones, (0, DARK, MIDDLE, BRIGHT, 255))
+        values = (1 - exposure) * values + exposure * usual.astype(np.float32)
     if amount > 0.05:
         values = _move(values, 3 * amount, angle) if moves else ndimage.gaussian_filter(values, (amount, amount, 0))
     if grey:

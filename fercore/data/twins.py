@@ -52,7 +52,7 @@ from fercore.heads import (
     sample_person,
 )
 from fercore.heads.accessories import OCCLUDERS
-from fercore.heads.expressions import personal_style, sample_gaze
+from fercore.heads.expressions import blend, personal_style, sample_gaze
 from fercore.heads.render import GREY
 from fercore.heads.truth import affect, face_box, unit_vector
 from fercore.progress import progress as bar
@@ -123,7 +123,10 @@ def draw_face(twin: Twin, row: Any) -> Face:
     level = int(row.level) or level
     style = personal_style(head.person.seed)
     units = sample_expression(row.shown, level, rng, twin.jitter, twin.drop, twin.stray, style=style)
-    strength = 0.0 if row.shown == "neutral" else LEVELS[level - 1]
+    strength = 0.0 if row.shown == "neutral" else min(1.0, LEVELS[level - 1])
+    if getattr(row, "also", ""):
+        other = sample_expression(row.also, level, rng, twin.jitter, twin.drop, twin.stray, style=style)
+        units, strength = blend(units, other, row.also_share), strength * (1 - row.also_share)
     return Face(head.mesh(units, sample_gaze(rng)), strength, units, level, thing if covered else "")
 
 
@@ -137,14 +140,21 @@ def draw_view(twin: Twin, mesh: Mesh, row: Any) -> View:
     pitch, roll = (float(np.clip(angle, -45, 45)) for angle in (pitch, roll))
     loose = 0.05 + 0.06 * twin.pose_jitter + 0.5 * twin.accessories  # cm, how far a face detector's box is off
     field = float(twin.field * np.exp(rng.normal(0, 0.02 + 0.004 * twin.pose_jitter + 0.05 * twin.accessories)))
-    centre = tuple(map(float, face_centre(yaw, twin.field) + rng.normal(0, loose, 2)))
+    middle = face_centre(yaw, twin.field, pitch if twin.follows_pitch else 0.0)
+    centre = tuple(map(float, middle + rng.normal(0, loose, 2)))
     light, background = _scenery(twin, row, rng)
     picture = render(
         mesh, yaw, pitch, roll, twin.size,
         light=light, background=background, supersampling=twin.supersampling, field=field, centre=centre,
     )  # fmt: skip
     taken = photograph(
-        picture.image, rng, noise=twin.noise, blur=twin.blur, compression=twin.compression, grey=twin.grey
+        picture.image,
+        rng,
+        noise=twin.noise,
+        blur=twin.blur,
+        compression=twin.compression,
+        exposure=twin.exposure,
+        grey=twin.grey,
     )
     return View(picture._replace(image=taken), yaw, pitch, roll)
 

@@ -108,8 +108,9 @@ EXPRESSIONS: dict[str, list[ActionUnits]] = {
 }
 """Name -> the typical units of each variant at full strength. The first of each is the one that sheets show."""
 
-LEVELS = (0.55, 0.70, 0.85, 1.0)
-"""Strength of levels 1 to 4. A level below .55 cannot be told from a neutral face with stray units."""
+LEVELS = (0.55, 0.70, 0.85, 1.0, 1.25)
+"""Strength of levels 1 to 5. A level below .55 cannot be told from a neutral face with stray units; 4 is full strength,
+5 is put on for the camera."""
 
 STRAY_UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 25, 43)  # what everyday faces do besides the expression
 
@@ -165,7 +166,7 @@ def sample_expression(
 ) -> ActionUnits:
     """One showing of an expression: a variant, the units that take part, their strengths, and stray units.
 
-    expression: a name in EXPRESSIONS; level: 1..4, index into LEVELS from 1;
+    expression: a name in EXPRESSIONS; level: 1..5, index into LEVELS from 1;
     jitter: standard deviation of the log of each unit's strength, besides its range (and each is lopsided by 10 %);
     drop: probability that a unit is left out, but never the strongest one of the variant;
     stray: greatest intensity of one or two further units, which belong to no class; 0 for none;
@@ -197,6 +198,18 @@ def sample_expression(
         else:
             units[unit] = _clipped(strength * (1 - lopsided), strength * (1 + lopsided))
     return _with_stray_units(units, stray, rng)
+
+
+def blend(first: ActionUnits, second: ActionUnits, share: float) -> dict[int, tuple[float, float]]:
+    """A face between two expressions: each unit's strength is ``(1 - share) first + share second``; share 0..1."""
+    if not 0 <= share <= 1:
+        raise ParameterError(f"a share of {share!r} of a second expression", do="give 0..1")
+    one, other = check_action_units(first), check_action_units(second)
+    mixed = {}
+    for unit in sorted({*one, *other}):
+        pair = zip(one.get(unit, (0.0, 0.0)), other.get(unit, (0.0, 0.0)), strict=True)
+        mixed[unit] = _clipped(*((1 - share) * a + share * b for a, b in pair))
+    return mixed
 
 
 def _with_stray_units(

@@ -22,6 +22,7 @@ from fercore.heads.shade import CLOTH, HAIR, HELD, SKIN, WET, hold, shade
 
 DISTANCE = 85.0  # cm from the camera to the plane of the head
 PIVOT = np.array([0, -4.0, -1.0])  # what the head turns about, near the top of the neck
+REACH = 9.9  # cm from there to the middle of the face
 SHADOW_FIELD = 36.0  # cm that the shadow map shows
 SHADOW_BLUR = 0.20  # cm, half the width of a shadow's edge
 SHADOW_OFFSET = 0.24  # cm off the surface, or it shadows itself
@@ -45,11 +46,16 @@ class Rendering(NamedTuple):
     vertex: Array  # (H, W) int32: a vertex of the face that is seen, -1 on the background
 
 
-def face_centre(yaw: float, field: float) -> tuple[float, float]:
-    """(x, y) cm at which a crop of height ``field`` cm shows the face rather than the hair, for a head at ``yaw``."""
+def face_centre(yaw: float, field: float, pitch: float = 0.0) -> tuple[float, float]:
+    """(x, y) cm at which a crop of height ``field`` cm shows the face rather than the hair, for a head at ``yaw``.
+
+    With ``pitch`` the crop follows a bent head, too: the face moves by ``REACH sin(pitch) cos(yaw)``.
+    """
     wide = np.clip((field - 19.5) / 5.0, 0, 1)
     near = min(field / 19.5, 1.0)  # a tighter crop has the eyes at the same share of its height
-    return float((5.2 - 2.8 * wide) * np.sin(np.deg2rad(yaw))), float((-2.6 + 1.4 * wide) * near)
+    turned, bent = np.deg2rad((yaw, pitch))
+    follows = REACH * np.sin(bent) * np.cos(turned)
+    return float((5.2 - 2.8 * wide) * np.sin(turned)), float((-2.6 + 1.4 * wide) * near + follows)
 
 
 def render(

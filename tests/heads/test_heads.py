@@ -451,7 +451,7 @@ def test_sheets_are_grids_of_pictures():
         (lambda: sample_person(-1), "seed -1"),
         (lambda: sample_person(1, "man"), "'man'"),
         (lambda: sample_expression("happy", 4, np.random.default_rng(0)), "'happy'.*\n.*happiness"),
-        (lambda: sample_expression("fear", 5, np.random.default_rng(0)), "level 5"),
+        (lambda: sample_expression("fear", 6, np.random.default_rng(0)), "level 6"),
         (lambda: canonical(3.0), "density 3.0"),
         (lambda: Head(Person(hair="mohawk")), "'mohawk'"),
     ],
@@ -463,4 +463,12 @@ def test_bad_input_is_named(call, says):
 
 def test_crop_follows_the_face():
     assert face_centre(0, 19.5) == pytest.approx((0, -2.6))
+    head = Head(sample_person(3), 0.5).mesh({})
+    for yaw, pitch in ((0, -30), (0, 30), (40, -30), (40, 20), (80, 20)):
+        level, bent = (
+            render(head, yaw, angle, field=16.3, centre=face_centre(yaw, 16.3, angle)).landmarks[36:, 1]
+            for angle in (0, pitch)
+        )
+        middles = [(points[:12].mean() + points[12:].mean()) / 2 * 16.3 / 112 for points in (level, bent)]
+        assert middles[1] == pytest.approx(middles[0], abs=0.6), "a crop that follows keeps the face's place"
     assert face_centre(90, 19.5)[0] > 4 and face_centre(-90, 19.5)[0] < -4

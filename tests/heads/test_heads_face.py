@@ -14,6 +14,7 @@ from fercore.heads.expressions import (
     EXPRESSIONS,
     LEVELS,
     VARIANTS,
+    blend,
     personal_style,
     sample_expression,
     sample_gaze,
@@ -182,6 +183,16 @@ def test_levels_grow():
             for level in range(1, len(LEVELS) + 1)
         ]
         assert strength == sorted(strength) and strength[3] > 1.5 * strength[0], name
+
+
+def test_a_blend_lies_between_two_expressions():
+    smile, frown = {12: 1.0, 25: 0.5}, {4: (0.8, 0.4)}
+    assert blend(smile, frown, 0) == {4: (0, 0), 12: (1, 1), 25: (0.5, 0.5)}
+    assert blend(smile, frown, 0.25) == {4: pytest.approx((0.2, 0.1)), 12: (0.75, 0.75), 25: (0.375, 0.375)}
+    there, back = blend(smile, frown, 0.3), blend(frown, smile, 0.7)
+    assert there.keys() == back.keys() and all(there[unit] == pytest.approx(back[unit]) for unit in there)
+    with pytest.raises(ParameterError, match=r"a share of 1\.5"):
+        blend(smile, frown, 1.5)
 
 
 def test_styles_differ_and_last():
