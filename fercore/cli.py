@@ -31,7 +31,7 @@ book_app = typer.Typer(help="Make the book: everything, or one of its two last s
 app.add_typer(book_app, name="book")
 data_app = typer.Typer(help="Data sets: list them, prepare one, check one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-blind_app = typer.Typer(help="Can a person name the rendered expressions? Faces without labels, and the score.")
+blind_app = typer.Typer(help="Can a reader name the expressions of a data set? Faces without labels, and the score.")
 app.add_typer(blind_app, name="blind")
 records_app = typer.Typer(help="Records of training runs.", no_args_is_help=True)
 app.add_typer(records_app, name="records")
@@ -119,13 +119,15 @@ def data_check(path: Annotated[Path, typer.Argument(help="a prepared folder, or 
 @blind_app.command("make")
 def blind_make(
     folder: Annotated[Path, typer.Argument(help="new folder for the page, the sheets and the key")],
-    number: Annotated[int, typer.Option(help="how many faces", min=1)] = 200,
-    seed: Annotated[int, typer.Option(help="other people and expressions", min=0)] = 0,
+    dataset: Annotated[str, typer.Option(help="a twin, or a real set that is at hand")] = "kdef-twin",
+    number: Annotated[int, typer.Option(help="how many faces", min=1)] = 80,
+    size: Annotated[int, typer.Option(help="side in pixels at which they are to be read")] = 48,
+    seed: Annotated[int, typer.Option(help="other faces", min=0)] = 0,
 ) -> None:
-    """Render frontal faces at full strength and a page that shows them one by one and takes a label for each."""
+    """Faces of a data set's test part, and a page that shows them one by one and takes a label for each."""
     from fercore.studies import blind
 
-    page = blind.write(folder, blind.draw(number, seed=seed))
+    page = blind.write(folder, blind.draw(dataset, number, size=size, seed=seed))
     say(f"{number} faces, also as numbered sheets; the key lies in {folder / 'key.csv'}\nOpen {page}")
 
 
@@ -134,7 +136,7 @@ def blind_score(
     answers: Annotated[Path, typer.Argument(help="csv with the columns face, answer: the page offers it at its end")],
     key: Annotated[Path, typer.Argument(help="key.csv of the same folder")],
 ) -> None:
-    """How often the answers name what was rendered, with a 95 % interval, and what was taken for what."""
+    """How often the answers name the label, with a 95 % interval, and what was taken for what."""
     from fercore.studies import blind
 
     found = blind.score(answers, key)

@@ -135,7 +135,7 @@ def works_on(*names: str) -> None:
     """Name files or folders of the checkout that the page works on besides data sets; folders by their CSV files."""
     for current in _watches(get_ipython()):
         for name in names:
-            files = sorted((ROOT / name).glob("*.csv")) or [ROOT / name]
+            files = sorted((ROOT / name).rglob("*.csv")) or [ROOT / name]
             current.files[name] = provenance.files_hash(files)
 
 

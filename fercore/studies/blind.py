@@ -1,8 +1,9 @@
-"""A blind check: can a person name the expressions of the rendered faces?
+"""A blind check: can a reader name the expressions of a data set's faces?
 
 A folder is made with a page that shows faces one by one and takes a label for each (``faces.html``, which needs
 nothing but a browser), the same faces as numbered sheets, and the key. Answers, from the page or typed into a file,
-are scored against the key.
+are scored against the key. Faces come from the test part of a twin, or of a real set that is at hand, at the size at
+which they are to be read.
 """
 
 from __future__ import annotations
@@ -22,25 +23,26 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from scipy import stats
 
-from fercore.data.labels import SEVEN
+from fercore.data import catalogue, twin_designs, twins
 from fercore.errors import DataError, ParameterError
-from fercore.heads import EXPRESSIONS, Head, level_of_detail, personal_style, render, sample_expression, sample_person
+from fercore.heads import EXPRESSIONS
 
-FULL = 4
-"""The level that is shown: expressions at full strength."""
 SHEET = (8, 5)
 """Columns and rows of a numbered sheet."""
+SHOWN = 240
+"""About the side in pixels at which page and sheets show a face: a whole multiple of its own."""
 
 
 class Faces(NamedTuple):
-    """Frontal faces (N, S, S, 3) uint8 at full strength, one person each, and what each shows."""
+    """Faces (N, S, S, 3) uint8 of a data set's test part, and the label of each."""
 
     images: np.ndarray
     expressions: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 class Agreement(NamedTuple):
-    """How often answers name what was rendered; the ends of Wilson's 95 % interval; counts, rows are the truth."""
+    """How often answers name the label; the ends of Wilson's 95 % interval; counts, rows are the truth."""
 
     share: float
     low: float
@@ -48,24 +50,45 @@ class Agreement(NamedTuple):
     confusion: pd.DataFrame
 
 
-def draw(number: int = 200, *, seed: int = 0, size: int = 224, expressions: Sequence[str] = SEVEN) -> Faces:
-    """``number`` people by a seed, each with one expression as the twins draw it; every class equally often.
+def draw(dataset: str, number: int = 80, *, size: int = 48, seed: int = 0) -> Faces:
+    """``number`` faces of a data set's test part (of all its rows, if it has no parts), drawn by a seed.
 
-    Nothing but the expression differs from a passport picture: frontal, lit evenly, before a plain ground.
+    dataset: a twin, whose faces are rendered at ``size`` pixels with the parameters of preset paper, or a real set
+    that is at hand, whose images are reduced to it. Classes come as often as in that part. Raises ParameterError for
+    impossible numbers, DataError where a real set is missing.
     """
-    if number < 1:
-        raise ParameterError(f"{number} faces can't be drawn", do="give 1 or more")
-    strange = [name for name in expressions if name not in EXPRESSIONS]
-    if strange or not expressions:
-        raise ParameterError(f"no faces show {strange or 'nothing'}", do=f"choose from {', '.join(EXPRESSIONS)}")
-    rng = np.random.default_rng([seed, 2002])
-    shown = rng.permutation([expressions[k % len(expressions)] for k in range(number)])
-    images = np.empty((number, size, size, 3), np.uint8)
-    for image, name, person_seed in zip(images, shown, rng.choice(2**31, number, replace=False), strict=True):
-        person = sample_person(int(person_seed))
-        units = sample_expression(name, FULL, rng, style=personal_style(person.seed))
-        image[:] = render(Head(person, level_of_detail(size)).mesh(units), size=size).image
-    return Faces(images, tuple(map(str, shown)))
+    if number < 1 or not 16 <= size <= 1024:
+        raise ParameterError(f"{number} faces of {size} pixels can't be drawn", do="give 1 or more, of 16..1024 pixels")
+    twin = twin_designs.parameters(dataset, "paper", size=size) if dataset in twin_designs.DESIGNS else None
+    data = None if twin else catalogue.prepare(dataset)
+    rows = twin_designs.rows(twin) if twin else data.manifest
+    tested = rows[rows["split"].isin(["test", "all"])]
+    tested = tested if len(tested) else rows[rows["split"] == "validation"]
+    if number > len(tested):
+        raise ParameterError(f"{number} faces of the {len(tested)} of {dataset}", do=f"give 1..{len(tested)}")
+    chosen = tested.sample(number, random_state=np.random.default_rng([seed, size]))  # each size shows other faces
+    images = (
+        twins.render_rows(twin, chosen)[0] if twin else np.stack([_reduced(data.images[k], size) for k in chosen.index])
+    )
+    return Faces(images, tuple(chosen["expression"]), twin.expressions if twin else tuple(data.classes))
+
+
+def _reduced(image: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).convert("RGB").resize((size, size), Image.Resampling.BOX))
+
+
+def checks(root: Path) -> pd.DataFrame:
+    """One row per folder ``NAME-SIZE`` of answers and key under ``root``: data set, size, faces, agreement in per cent
+    with its 95 % interval, what was mistaken most often."""
+    rows = []
+    for folder in sorted(root.iterdir()):
+        dataset, _, size = folder.name.rpartition("-")
+        found = score(folder / "answers.csv", folder / "key.csv")
+        wrong = found.confusion.mask(np.eye(len(found.confusion), dtype=bool)).stack()
+        percent = (100 * value for value in found[:3])
+        rows.append((dataset, int(size), int(found.confusion.to_numpy().sum()), *percent, " as ".join(wrong.idxmax())))
+    columns = ["data set", "size", "faces", "agreement", "low", "high", "most often mistaken"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def write(folder: Path, faces: Faces) -> Path:
@@ -76,7 +99,8 @@ def write(folder: Path, faces: Faces) -> Path:
     aside.mkdir(parents=True)
     columns, rows = SHEET
     for start in range(0, len(faces.images), columns * rows):
-        sheet = _sheet(faces.images[start : start + columns * rows], start + 1, columns)
+        shown = [_enlarged(image) for image in faces.images[start : start + columns * rows]]
+        sheet = _sheet(shown, start + 1, columns)
         sheet.save(aside / f"sheet_{start // (columns * rows) + 1}.png")
     numbers = range(1, len(faces.images) + 1)
     pd.DataFrame({"face": numbers, "expression": faces.expressions}).to_csv(aside / "key.csv", index=False)
@@ -94,10 +118,10 @@ def score(answers: Path, key: Path) -> Agreement:
     if given["face"].duplicated().any() or len(joined) < len(given.dropna()):
         what = f"{answers} answers a face twice, or one that {key} does not know."
         raise DataError(what, do="give one line to each face")
-    names = list(dict.fromkeys(truth["expression"].sort_values()))
-    unknown = sorted(set(joined["answer"]) - set(names))
+    unknown = sorted(set(joined["answer"]) - set(EXPRESSIONS))
     if unknown:
-        raise DataError(f"{answers} holds '{unknown[0]}'.", do=f"answer with one of: {', '.join(names)}")
+        raise DataError(f"{answers} holds '{unknown[0]}'.", do=f"answer with one of: {', '.join(EXPRESSIONS)}")
+    names = sorted({*truth["expression"], *joined["answer"]})
     right = int((joined["answer"] == joined["expression"]).sum())
     interval = stats.binomtest(right, len(joined)).proportion_ci(method="wilson")
     counts = pd.crosstab(joined["expression"], joined["answer"]).reindex(index=names, columns=names, fill_value=0)
@@ -115,28 +139,34 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     return table[columns]
 
 
-def _sheet(images: np.ndarray, first: int, columns: int) -> Image.Image:
+def _enlarged(image: np.ndarray) -> Image.Image:
+    """The face at about `SHOWN` pixels."""
+    side = len(image) * max(1, round(SHOWN / len(image)))
+    return Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _sheet(images: Sequence[Image.Image], first: int, columns: int) -> Image.Image:
     """Faces in rows, each under its number."""
-    size, band = images.shape[1], 22
+    size, band = images[0].width, 22
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * size, rows * (size + band)), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
     for place, image in enumerate(images):
         x, y = place % columns * size, place // columns * (size + band)
         pen.text((x + 4, y + 2), str(first + place), "black", font)
-        sheet.paste(Image.fromarray(image), (x, y + band))
+        sheet.paste(image, (x, y + band))
     return sheet
 
 
 def _jpeg(image: np.ndarray) -> str:
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=92)
+    _enlarged(image).save(file, "JPEG", quality=92)
     return base64.b64encode(file.getvalue()).decode()
 
 
 def _page(faces: Faces) -> str:
     """One self-contained page: a face, a button and a key for each class, at the end the agreement and the answers."""
-    names = list(dict.fromkeys(sorted(faces.expressions)))
+    names = sorted(faces.classes)
     hidden = base64.b64encode(json.dumps([names.index(name) for name in faces.expressions]).encode()).decode()
     buttons = "".join(f'<button onclick="take({k})">{k + 1} {html.escape(n)}</button>' for k, n in enumerate(names))
     pictures = json.dumps([_jpeg(image) for image in faces.images])

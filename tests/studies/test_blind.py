@@ -2,47 +2,80 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import fercore
+from PIL import Image
 
+from fercore.data import twins
+from fercore.data.twin_designs import parameters, rows
 from fercore.errors import DataError, ParameterError
 from fercore.studies import blind
 
 
 @pytest.fixture(scope="module")
 def faces() -> blind.Faces:
-    return blind.draw(9, seed=3, size=48, expressions=("happiness", "anger", "surprise"))
+    return blind.draw("kdef-twin", 9, seed=3)
 
 
-def test_every_class_is_drawn_equally_often(faces: blind.Faces) -> None:
-    assert faces.images.shape == (9, 48, 48, 3)
-    assert sorted(faces.expressions) == ["anger"] * 3 + ["happiness"] * 3 + ["surprise"] * 3
-    assert len({image.tobytes() for image in faces.images}) == 9
+def test_faces_are_rows_of_the_test_part_under_their_labels(faces: blind.Faces) -> None:
+    twin = parameters("kdef-twin", "paper", size=48)
+    table = rows(twin).sample(9, random_state=np.random.default_rng([3, 48]))
+    assert faces.images.shape == (9, 48, 48, 3) and faces.classes == twin.expressions
+    assert faces.expressions == tuple(table["expression"])
+    assert (twins.render_rows(twin, table.iloc[[4]])[0][0] == faces.images[4]).all()
+    tested = set(rows(parameters("rafdb-twin", "paper")).query("split == 'test'")["expression"])
+    assert set(blind.draw("rafdb-twin", 12).expressions) <= tested
 
 
 def test_the_seed_decides_everything(faces: blind.Faces) -> None:
-    again = blind.draw(9, seed=3, size=48, expressions=("happiness", "anger", "surprise"))
-    other = blind.draw(9, seed=4, size=48, expressions=("happiness", "anger", "surprise"))
+    again, other = blind.draw("kdef-twin", 9, seed=3), blind.draw("kdef-twin", 9, seed=4)
     assert (again.images == faces.images).all() and again.expressions == faces.expressions
     assert not (other.images == faces.images).all()
+
+
+def test_images_of_a_real_set_are_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pd.DataFrame({"expression": ["fear", "anger"] * 3, "split": ["train", "test"] * 3})
+    images = np.arange(6 * 64 * 64 * 3, dtype=np.uint32).reshape(6, 64, 64, 3).astype(np.uint8)
+    data = SimpleNamespace(manifest=table, images=images, classes=("anger", "fear"))
+    monkeypatch.setattr(blind.catalogue, "prepare", lambda name: data)
+    found = blind.draw("ferplus", 3, size=32)
+    assert found.expressions == ("anger",) * 3 and found.images.shape == (3, 32, 32, 3)
+    means = sorted(images[1::2].mean(axis=(1, 2, 3)))
+    assert sorted(found.images.mean(axis=(1, 2, 3))) == pytest.approx(means, abs=1)
+    with pytest.raises(ParameterError, match="4 faces of the 3"):
+        blind.draw("ferplus", 4, size=32)
 
 
 def test_the_page_needs_nothing_and_tells_nothing(faces: blind.Faces, tmp_path: Path) -> None:
     page = blind.write(tmp_path / "blind", faces).read_text()
     assert not re.search(r"https?://|src=\"(?!data:)", page)
-    assert page.count("<button") == 3 and len(re.findall(r'"/9j/', page)) == 9
+    assert page.count("<button") == 7 and len(re.findall(r'"/9j/', page)) == 9
     listed = re.search(r"\[[\"a-z, ]*surprise[\"a-z, ]*\]", page)
-    assert listed and listed[0] == '["anger", "happiness", "surprise"]', "names in their order, not the key"
-    assert (tmp_path / "blind" / "sheet_1.png").is_file() and not (tmp_path / "blind" / "sheet_2.png").exists()
+    assert listed and listed[0] == json.dumps(sorted(faces.classes)), "names in their order, not the key"
+    sheet = Image.open(tmp_path / "blind" / "sheet_1.png")
+    assert sheet.size == (8 * 240, 2 * (240 + 22)), "five times as large, eight in a row, under their numbers"
+    assert not (tmp_path / "blind" / "sheet_2.png").exists()
     key = pd.read_csv(tmp_path / "blind" / "key.csv")
     assert tuple(key["expression"]) == faces.expressions and list(key["face"]) == list(range(1, 10))
     with pytest.raises(DataError, match="is there already"):
         blind.write(tmp_path / "blind", faces)
+
+
+def test_every_check_is_one_row(tmp_path: Path) -> None:
+    folder = tmp_path / "kdef-twin-48"
+    folder.mkdir()
+    (folder / "key.csv").write_text("face,expression\n1,fear\n2,fear\n3,anger\n4,anger\n")
+    (folder / "answers.csv").write_text("face,answer\n1,fear\n2,surprise\n3,anger\n4,anger\n")
+    (row,) = blind.checks(tmp_path).to_dict("records")
+    assert (row["data set"], row["size"], row["faces"], row["agreement"]) == ("kdef-twin", 48, 4, 75.0)
+    assert 0 < row["low"] < 75 < row["high"] < 100 and row["most often mistaken"] == "fear as surprise"
 
 
 def test_a_score_by_hand(tmp_path: Path) -> None:
@@ -62,7 +95,7 @@ def test_a_score_by_hand(tmp_path: Path) -> None:
     ("answers", "message"),
     [
         ("face,label\n1,fear\n", "has no column 'answer'"),
-        ("face,answer\n1,boredom\n", "holds 'boredom'.*\n.*anger, fear"),
+        ("face,answer\n1,boredom\n", "holds 'boredom'.*\n.*happiness, surprise"),
         ("face,answer\n1,fear\n1,fear\n", "answers a face twice"),
         ("face,answer\n7,fear\n", "answers none of the faces"),
         ("face,answer\n1,fear\n7,fear\n", "or one that"),
@@ -76,15 +109,22 @@ def test_bad_answers_are_named(answers: str, message: str, tmp_path: Path) -> No
         blind.score(given, key)
 
 
-def test_impossible_draws() -> None:
-    with pytest.raises(ParameterError, match="0 faces"):
-        blind.draw(0)
-    with pytest.raises(ParameterError, match="'boredom'"):
-        blind.draw(1, expressions=("boredom",))
+def test_an_answer_that_no_face_deserves_counts(tmp_path: Path) -> None:
+    key, answers = tmp_path / "key.csv", tmp_path / "answers.csv"
+    key.write_text("face,expression\n1,fear\n2,anger\n")
+    answers.write_text("face,answer\n1,surprise\n2,anger\n")
+    found = blind.score(answers, key)
+    assert found.share == 0.5 and found.confusion.loc["fear", "surprise"] == 1
+
+
+@pytest.mark.parametrize(("number", "size"), [(0, 48), (5, 8), (5, 5000)])
+def test_impossible_draws(number: int, size: int) -> None:
+    with pytest.raises(ParameterError, match=f"{number} faces of {size} pixels"):
+        blind.draw("kdef-twin", number, size=size)
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:
-    made = fercore("blind", "make", tmp_path / "faces", "--number", 2)
+    made = fercore("blind", "make", tmp_path / "faces", "--dataset", "rafdb-twin", "--number", 2)
     assert made.returncode == 0 and "faces.html" in made.stdout, made.stderr
     key = (tmp_path / "faces" / "key.csv").read_text()
     (tmp_path / "mine.csv").write_text(key.replace("expression", "answer"))
