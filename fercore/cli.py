@@ -226,7 +226,11 @@ def records_prove(
     there, wrong = {record.name: record for record in records.find()}, False
     if strange := [name for name in names if name not in there]:
         raise ParameterError(unknown("committed record", strange[0], there))
-    asked = [there[name] for name in names] if names else [record for record in there.values() if records.stale(record)]
+    asked = (
+        [there[name] for name in names]
+        if names
+        else [one for one in there.values() if records.is_stale(one.group, one.code)]
+    )
     for proof in unchanged.prove(asked, since):
         if proof.holds:
             unchanged.keep(proof)
@@ -241,15 +245,16 @@ def records_prove(
 
 @records_app.command("list")
 def records_list(root: Annotated[Path | None, typer.Argument(help="default: the committed ones")] = None) -> None:
-    """Every record in a folder, one line each; one made with other code than what stands here is marked stale."""
+    """Every record in a folder, one line each; one made with other code or another twin than those here is stale."""
     from fercore import records
+    from fercore.ledger.found import stale
 
     if root and not root.is_dir():
         raise FercoreError(f"There is no folder {root}.", do="name one of records, or none for the committed ones")
     if not (found := records.find(root)):
         raise FercoreError(f"No record lies in {root}.", do="name the folder that holds the folders of records")
     for record in found:
-        mark, changed = "stale  " if records.stale(record) else "", record.group.partition(" --set ")[2]
+        mark, changed = "stale  " if stale(record) else "", record.group.partition(" --set ")[2]
         numbers = f"{100 * record.metrics['test']['accuracy']:.2f} %  {record.seconds / 60:.1f} min"
         say(f"{record.name}  {numbers}  {mark}{changed.replace('--set ', '')}".rstrip())
 

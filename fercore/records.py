@@ -280,11 +280,6 @@ def is_stale(group: str, code: str, root: Path | None = None) -> bool:
     return code != now and now not in same_code(group, code, steps(root))
 
 
-def stale(record: Record) -> bool:
-    """Whether the code of now would give other numbers than a record's; see :func:`is_stale`."""
-    return is_stale(record.group, record.code)
-
-
 def dump(record: Record) -> str:
     """The record as text, for a terminal."""
     return json.dumps(record.model_dump(exclude={"history"}), indent=1, ensure_ascii=False)

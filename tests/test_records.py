@@ -29,6 +29,7 @@ from fercore.backbones.cost import cost
 from fercore.data import catalogue, protocols
 from fercore.errors import FercoreError, RecordError
 from fercore.ledger.compare import differences, is_result
+from fercore.ledger.found import stale
 from fercore.papers import lan
 from fercore.records import Step
 from fercore.training import experiments, loop
@@ -413,7 +414,7 @@ def test_what_the_record_says_of_the_run(command: Command) -> None:
     found = evaluate.summary(arrays["labels"], arrays["probabilities"].argmax(1), record.classes)
     assert {name: numbers[name] for name in found} == found, "every number follows from the arrays"
     assert numbers["calibration_error"] == evaluate.calibration_error(arrays["labels"], arrays["probabilities"])
-    assert not records.stale(record) and records.stale(record.model_copy(update={"code": "0"}))
+    assert not stale(record) and stale(record.model_copy(update={"code": "0"}))
 
 
 def test_an_interrupted_command_goes_on(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from PIL import Image
 from fercore import provenance, records
 from fercore.data.prepared import Prepared
 from fercore.errors import ParameterError
+from fercore.ledger.found import stale_names
 from fercore.paths import ROOT
 from fercore.records import Record
 
@@ -209,16 +210,18 @@ def csv_link(table: pd.DataFrame, name: str = "numbers.csv", text: str = "These 
 
 
 def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
-    """A warning that names the records which other code has made than what stands here now; "" if there are none.
+    """A warning that names the records that other code or other twins than those of now have made; "" for none.
 
     ``origins``: name of a record -> its group and the hash of its code.
     """
-    names = [name for name, origin in origins.items() if records.is_stale(**origin)]
+    known = stale_names()
+    names = [name for name, origin in origins.items() if name in known or records.is_stale(**origin)]
     if not names:
         return ""
     listed = ", ".join(f"<code>{html.escape(name)}</code>" for name in names)
     what = f"{len(names)} of {len(origins)} records behind this" if len(origins) > 1 else "the record behind this"
-    told = f"<b>Stale:</b> {what} {'was' if len(names) == 1 else 'were'} produced by an older version of the code."
+    were = "was" if len(names) == 1 else "were"
+    told = f"<b>Stale:</b> {what} {were} produced by an older version of the code or of the rendered people."
     return f'<details class="stale"><summary>{told}</summary>{listed}</details>'
 
 

@@ -73,6 +73,17 @@ def parameters(name: str, preset: str = "quick", **changes: Any) -> Twin:
         raise ParameterError(f"impossible {name}: {'; '.join(wrong)}", do=f"its parameters are {known}") from None
 
 
+def as_designed(name: str, made: Mapping[str, Any], **changes: Any) -> bool:
+    """Whether a twin that was made so (the card's ``made``) has the parameters that its design has now.
+
+    A parameter that came later stands by itself for what every twin had before.
+    """
+    then = made.get("parameters")
+    if then is None or not then.keys() <= Twin.model_fields.keys():
+        return then is None
+    return parameters(name, made["preset"], **changes) == Twin.model_validate(then)
+
+
 def design_of(name: str) -> Design:
     """The design of a twin by its name."""
     if name not in DESIGNS:
@@ -191,7 +202,7 @@ DESIGNS: dict[str, Design] = {
             "ferplus-twin", {"scale": 0.02, "people": 60}, {"scale": 0.15, "people": 1500}, {"people": 4000},
             people=4000, expressions=EXPRESSIONS, grey=True, **EVERYDAY | {"accessories": 0.4}, occluders=0.05,
             exposure=0.8, blur=1.0, noise=0.01, levels=(5,), field=16.3, follows_pitch=True,
-            **at_hardness(0.1),
+            ambiguity=1.0, **at_hardness(0.1),
         ),
         {**FERPLUS, "pose_over_30": 1171, "pose_over_45": 634},
         (*WILD,

@@ -60,6 +60,9 @@ class Twin(BaseModel):
     blur: float = Field(default=0.0, ge=0, le=4, description="greatest defocus or motion, per cent of the side")
     compression: Share = Field(default=0.0, description="share of images that went through strong JPEG compression")
     exposure: Share = Field(default=0.0, description="how far tones are stretched to the full range of a photograph")
+    ambiguity: Share = Field(
+        default=0.0, description="how much of a second expression shows, against the raters' doubt"
+    )
     label_noise: Share = Field(default=0.0, description="share of images whose label is that of a similar expression")
     seed: int = Field(default=0, ge=0)
 
@@ -305,7 +308,8 @@ def _voted(table: pd.DataFrame, twin: Twin, rng: np.random.Generator) -> pd.Data
                      q^2                        a neutral face with a trace of one
                      1 - (1 - q)^2              an expression that fades to neutral
 
-    So a face on which nine of ten agree is clear, and an expression at a quarter of its strength divides them.
+    times the twin's ``ambiguity``. So a face on which nine of ten agree is clear, and an expression at a quarter of its
+    strength divides them.
     """
     if twin.label_noise:
         raise ParameterError("label_noise of the FERPlus twin", do="leave it out: its raters disagree by themselves")
@@ -323,7 +327,8 @@ def _voted(table: pd.DataFrame, twin: Twin, rng: np.random.Generator) -> pd.Data
     second, first = np.argsort(seen, 1)[:, -2:].T
     rare, likely = (np.take_along_axis(seen, place[:, None], 1)[:, 0] for place in (second, first))
     q = rare / (rare + likely)
-    share = np.where(first == 0, q**2, np.where(second == 0, 1 - (1 - q) ** 2, q**2 / (q**2 + (1 - q) ** 2))).round(4)
+    share = np.where(first == 0, q**2, np.where(second == 0, 1 - (1 - q) ** 2, q**2 / (q**2 + (1 - q) ** 2)))
+    share = (twin.ambiguity * share).round(4)
     names = np.array(classes)
     found = pd.DataFrame(votes, columns=[f"votes_{name}" for name in VOTES])
     return pd.concat([table.assign(shown=names[first], also=names[second], also_share=share), found], axis=1)

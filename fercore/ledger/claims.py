@@ -155,7 +155,7 @@ class Runs:
 
     def __init__(self, root: Path | None = None) -> None:
         self.all = [run for run in records.find(root) if run.recipe["preset"] in PRESETS]
-        self.stale = {run.name for run in self.all if records.stale(run)}
+        self.stale = {run.name for run in self.all if found.stale(run)}
         self.real = {run.recipe["dataset"] for run in self.all if run.data.real}
 
     def at_hand(self, dataset: str) -> bool:

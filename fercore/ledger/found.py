@@ -12,6 +12,7 @@ import yaml
 from fercore import papers, records
 from fercore.data import protocols, twin_designs
 from fercore.errors import RecordError
+from fercore.paths import reference_records
 from fercore.recipe import Recipe
 from fercore.records import Record
 from fercore.training import experiments
@@ -28,6 +29,27 @@ def _kind(name: str, folder: Path) -> Recipe:
         own = twin_designs.parameters(recipe.dataset, recipe.preset).model_dump()
         data = {name: value for name, value in data.items() if own[name] != value}
     return recipe.but(seed=0, fold=0, data=data)
+
+
+def stale(record: Record) -> bool:
+    """Whether a record would come out otherwise now: by its code (:func:`fercore.records.is_stale`), or because a twin
+    that it saw has been designed anew."""
+    twins = [(record.data, record.recipe["data"]), *((note, {}) for note in record.further.values())]
+    drawn = ((note, changes) for note, changes in twins if note.name in twin_designs.DESIGNS)
+    return records.is_stale(record.group, record.code) or not all(
+        twin_designs.as_designed(note.name, note.made, **changes) for note, changes in drawn
+    )
+
+
+@cache
+def _stale(root: Path, _changed: int) -> frozenset[str]:
+    return frozenset(record.name for record in records.find(root) if stale(record))
+
+
+def stale_names() -> frozenset[str]:
+    """The committed records that are :func:`stale`."""
+    root = reference_records()
+    return _stale(root, root.stat().st_mtime_ns) if root.is_dir() else frozenset()
 
 
 def kind_of(record: Record) -> Recipe:

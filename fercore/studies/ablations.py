@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from fercore import intervals, papers, published, records
+from fercore import intervals, papers, published
 from fercore.errors import ParameterError, RecordError
-from fercore.ledger.found import matching
+from fercore.ledger.found import matching, stale
 from fercore.recipe import unknown
 from fercore.records import Record
 from fercore.training import experiments
@@ -84,7 +84,7 @@ def table(found: Found, paper: str, subset: str = "test") -> pd.DataFrame:
                 numbers = [[run.metrics[subset]["accuracy"] for run in own] for own in (mine, theirs)]
                 line["wins"] = f"{sum(a > b for a, b in zip(*numbers, strict=True))} of {len(mine)}"
             drawn = {run.data.hash for run in (mine if row == own else [*mine, *theirs])}
-            line["state"] = "stale" if any(map(records.stale, mine)) else "other pictures" if len(drawn) > 1 else ""
+            line["state"] = "stale" if any(map(stale, mine)) else "other pictures" if len(drawn) > 1 else ""
             lines.append(line)
     corrected = intervals.holm(p)
     table = pd.DataFrame([line | {"p (Holm)": corrected.get(line["record"], nan)} for line in lines])

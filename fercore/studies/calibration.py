@@ -16,7 +16,7 @@ import pandas as pd
 
 from fercore import intervals, published, records
 from fercore.data import twin_designs
-from fercore.data.twin_rows import HARDEST, Twin, at_hardness
+from fercore.data.twin_rows import HARDEST, at_hardness
 from fercore.intervals import Interval
 from fercore.papers import baselines
 from fercore.recipe import Recipe
@@ -156,11 +156,7 @@ def at_taken(found: list[Record]) -> list[Record]:
 
 def _is_taken(run: Record) -> bool:
     """Whether the twin's parameters are now as they were at the run."""
-    made = run.data.made["parameters"]
-    # What a parameter that came later stands for by itself is what every twin had before.
-    return set(made) <= set(Twin.model_fields) and (
-        twin_designs.parameters(run.recipe["dataset"], run.recipe["preset"]) == Twin.model_validate(made)
-    )
+    return twin_designs.as_designed(run.data.name, run.data.made)
 
 
 def by_yaw(found: Sequence[Record]) -> pd.DataFrame:

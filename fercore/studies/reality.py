@@ -44,8 +44,9 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "many people": {"people": 100},
     "changing light": {"scenery": "studio"},
     "occluders and accessories": {"occluders": 0.0, "accessories": 0.0},
-    "weak expressions": {"levels": [4]},
-    "camera flaws": {"blur": 0.0, "compression": 0.0, "noise": 0.0},
+    "ambiguous faces": {"ambiguity": 0.0},
+    "tones of photographs": {"exposure": 0.0},
+    "camera flaws": {"blur": 0.0, "noise": 0.0},
     "personal variation": {"jitter": 0.0, "drop": 0.0, "stray": 0.0},
     "the real set's crop": {"field": 19.5},
 }

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from fercore import papers, published, records
 from fercore.data import catalogue
 from fercore.errors import ParameterError
-from fercore.ledger.found import kind_of
+from fercore.ledger.found import kind_of, stale
 from fercore.paths import records_root, reference_records
 from fercore.recipe import PRESETS, Recipe, check_preset, unknown
 from fercore.records import Record
@@ -111,7 +111,7 @@ def _by_recipe(root: Path, _changed: float) -> dict[str, Record]:
     made = {}
     for record in records.find(root):
         key = kind_of(record).but(seed=record.recipe["seed"], fold=record.recipe["fold"]).key()
-        if key not in made or records.stale(made[key]):
+        if key not in made or stale(made[key]):
             made[key] = record
     return made
 
@@ -127,7 +127,7 @@ def state_of(recipe: Recipe) -> State:
     record = record_of(recipe, reference_records())
     if record is None:
         return "missing"
-    same = not records.stale(record)
+    same = not stale(record)
     for part, before in _pretraining(recipe).items():
         begun = record_of(before, reference_records())
         noted = record.starts.get(part)  # older records do not say it

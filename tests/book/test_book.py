@@ -19,6 +19,7 @@ from fercore import provenance, records
 from fercore.book.site import contents, notebooks, stage
 from fercore.data.twin_designs import DESIGNS
 from fercore.errors import FercoreError
+from fercore.ledger.found import stale
 from fercore.paths import ROOT, records_root, reference_records
 
 pytestmark = pytest.mark.slow
@@ -167,12 +168,12 @@ def test_no_stale_record_is_shown_unmarked(
             mark = cell.source.partition("How was this made")[0]
             marked += mark if "Stale" in mark else ""
             for record in shown:
-                assert (record in marked) == records.stale(known[record]), f"{name}, {cell.id}"
+                assert (record in marked) == stale(known[record]), f"{name}, {cell.id}"
             seen |= shown
     ledger = (tmp_path / "src" / "book" / "ledger.md").read_text().partition('<details class="made"')[0]
     linked = dict(re.findall(r">record ([\w-]+)</a>( \*\*stale\*\*)?", ledger))
     assert linked and {name: bool(mark) for name, mark in linked.items()} == {
-        name: records.stale(known[name]) for name in linked
+        name: stale(known[name]) for name in linked
     }
     assert {r.name for r in records.find()} <= seen, "every committed record is shown on a page"
 

@@ -16,7 +16,8 @@ from fercore import cli, papers, provenance, records
 from fercore.book import made
 from fercore.data import catalogue
 from fercore.errors import RecordError
-from fercore.ledger import unchanged
+from fercore.ledger import found, unchanged
+from fercore.ledger.found import stale
 from fercore.ledger.unchanged import Proof
 from fercore.paths import ROOT
 from fercore.records import Step
@@ -50,13 +51,33 @@ def test_what_is_proven_is_not_stale(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(records, "reference_records", lambda: tmp_path)
     record, now = record_of(), provenance.code_of("lan")
     origin = {record.name: {"group": record.group, "code": record.code}}
-    assert records.stale(record) and record.name in made.stale_mark(origin)
+    assert stale(record) and record.name in made.stale_mark(origin)
     unchanged.keep(PROOF._replace(group="lan --preset paper", before=record.code, after=now), tmp_path)
-    assert records.stale(record)
+    assert stale(record)
     unchanged.keep(PROOF._replace(group=record.group, before=record.code, after="later"), tmp_path)
-    assert records.stale(record)
+    assert stale(record)
     unchanged.keep(PROOF._replace(group="lan", before="later", after=now), tmp_path)
-    assert not records.stale(record) and not made.stale_mark(origin)
+    assert not stale(record) and not made.stale_mark(origin)
+
+
+def test_a_record_of_a_twin_that_is_designed_anew_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = next(one for one in records.find() if one.data.name == "rafdb-twin" and not stale(one))
+    anew = record.data.made | {"parameters": record.data.made["parameters"] | {"blur": 3.0}}
+    other = record.data.model_copy(update={"made": anew})
+    assert stale(record.model_copy(update={"data": other})), "trained on it"
+    assert stale(record.model_copy(update={"further": {"rafdb-twin": other}})), "tested on it, or trained on it first"
+    changed = record.model_copy(update={"data": other, "recipe": record.recipe | {"data": {"blur": 3.0}}})
+    assert not stale(changed), "what a recipe changes about a twin is no new design"
+    monkeypatch.setattr(found, "reference_records", lambda: tmp_path)
+    (tmp_path / record.name).mkdir()
+    for renewed in (record, record.model_copy(update={"data": other})):
+        text = renewed.model_dump_json()
+        monkeypatch.setattr(records, "find", lambda root, text=text: [records.Record.model_validate_json(text)])
+        found._stale.cache_clear()
+        assert found.stale_names() == ({record.name} if renewed.data == other else set())
+    origin = {record.name: {"group": record.group, "code": record.code}}
+    assert record.name in made.stale_mark(origin)
+    found._stale.cache_clear()
 
 
 def test_every_committed_step_is_of_a_record_that_is_here() -> None:

@@ -47,7 +47,7 @@ def run(dataset: str, hardness: float, accuracy: float, seed: int = 0) -> Any:
     }
     return SimpleNamespace(
         recipe={"dataset": dataset, "seed": seed, "fold": 0, "preset": "quick", "data": {}},
-        data=SimpleNamespace(made={"parameters": parameters}),
+        data=SimpleNamespace(name=dataset, made={"parameters": parameters, "preset": "quick"}),
         metrics={name.removeprefix("in_"): {"accuracy": accuracy} for name in every},
         name=f"{dataset}-{hardness}-{seed}",
         classes=["a", "b"],

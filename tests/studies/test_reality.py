@@ -81,14 +81,14 @@ def run(recipe: Any, real: float, twin: float) -> Any:
 def test_the_table_tells_real_from_twin() -> None:
     found = [
         run(reality.rendered_only(0), 0.4, 0.8),
-        run(reality.rendered_only(0, "weak expressions"), 0.3, 0.9),
+        run(reality.rendered_only(0, "ambiguous faces"), 0.3, 0.9),
         run(reality.fine_tuned(0.1, "twin"), 0.7, 0.6),
         run(reality.fine_tuned(0.1, ""), 0.6, 0.2),
         run(reality.fine_tuned(0.1, "people"), 0.5, 0.1),
     ]
     table = reality.table(found)
     assert table["learnt on"].tolist() == ["twin", "twin", "twin, then real", "real", "people, then real"]
-    assert table["without"].tolist() == ["", "weak expressions", "", "", ""]
+    assert table["without"].tolist() == ["", "ambiguous faces", "", "", ""]
     assert table["accuracy"].tolist() == pytest.approx([40, 30, 70, 60, 50])
     assert table["balanced"].tolist() == pytest.approx([balanced(v) for v in (0.4, 0.3, 0.7, 0.6, 0.5)])
     assert table["on twin"].tolist() == pytest.approx([80, 90, 60, 20, 10])
@@ -128,17 +128,17 @@ def test_levels_are_means_over_seeds_of_real_images() -> None:
 
 def test_what_the_twin_is_worth_without_something() -> None:
     whole, less = np.diag([50, 10]), np.array([[40, 10], [0, 10]])
-    matrices = {"": whole, "weak expressions": less, "many people": whole}
+    matrices = {"": whole, "ambiguous faces": less, "many people": whole}
     found = []
     for name, counts in matrices.items():
         one = run(reality.rendered_only(0, name), 0.5, 0.5)
         one.arrays = lambda counts=counts: {"confusion_on_ferplus": counts}
         found.append(one)
     table = reality.ablation(found).set_index("row")
-    assert table.index.tolist() == ["whole", "without many people", "without weak expressions"]
+    assert table.index.tolist() == ["whole", "without many people", "without ambiguous faces"]
     assert table["balanced"].tolist() == pytest.approx([100, 100, 90])
     assert np.isnan(table.loc["whole", "difference"]) and table.loc["without many people", "difference"] == 0
-    weak = table.loc["without weak expressions"]
+    weak = table.loc["without ambiguous faces"]
     # 40 of 50 right in one of two classes: the recall's standard error is sqrt(0.8 * 0.2 / 50), half of it counts.
     error = 100 * (0.8 * 0.2 / 50) ** 0.5 / 2
     assert weak["difference"] == pytest.approx(-10)
@@ -155,7 +155,7 @@ def test_words_are_means_of_what_was_run() -> None:
     found = [
         run(reality.rendered_only(0), 0.4, 0.8),
         run(reality.rendered_only(1), 0.5, 0.6),
-        run(reality.rendered_only(0, "weak expressions"), 0.0, 0.0),
+        run(reality.rendered_only(0, "ambiguous faces"), 0.0, 0.0),
         run(reality.fine_tuned(0.1, ""), 0.6, 0.2),
         run(reality.fine_tuned(0.01, ""), 0.1, 0.1),
         run(reality.fine_tuned(0.1, "twin"), 0.9, 0.9),

@@ -93,7 +93,7 @@ def test_a_current_record_comes_before_a_stale_one_of_the_same_recipe(
     names: tuple[str, str], committed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = lan.recipe("quick", "kdef-twin", method="lan")
-    monkeypatch.setattr(records, "stale", lambda record: record.code == "old")
+    monkeypatch.setattr(wanted, "stale", lambda record: record.code == "old")
     for name, code in zip(names, ("old", "now"), strict=True):
         made(run, committed, key=10 * name, code=code)
     assert wanted.record_of(run, committed).code == "now" and wanted.state_of(run) != "missing"
@@ -104,7 +104,7 @@ def test_what_is_current_is_no_job_and_asks_for_none(committed: Path, monkeypatc
     only(monkeypatch, run)
     made(run, committed)
     for stale in (False, True):
-        monkeypatch.setattr(records, "stale", lambda record, stale=stale: stale)
+        monkeypatch.setattr(wanted, "stale", lambda record, stale=stale: stale)
         found = {(job.stage, job.state) for job in wanted.jobs()}
         assert found == ({(True, "missing"), (False, "stale")} if stale else set())
 
@@ -113,7 +113,7 @@ def test_a_record_is_no_younger_than_what_it_starts_from(committed: Path, monkey
     run = lan.recipe("quick", "kdef-twin", start="identity")
     only(monkeypatch, run)
     made(run, committed)
-    monkeypatch.setattr(records, "stale", lambda record: record.code == "old")
+    monkeypatch.setattr(wanted, "stale", lambda record: record.code == "old")
     assert wanted.state_of(run) == "stale", "nobody knows what it started from"
     before = arcface.pretraining_of(run)
     made(before, committed, code="old")
@@ -127,7 +127,7 @@ def test_a_record_is_no_younger_than_what_it_starts_from(committed: Path, monkey
 def test_a_record_whose_start_was_trained_again_is_stale(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = lan.recipe("quick", "kdef-twin", start="identity")
     only(monkeypatch, run)
-    monkeypatch.setattr(records, "stale", lambda record: False)
+    monkeypatch.setattr(wanted, "stale", lambda record: False)
     made(arcface.pretraining_of(run), committed, weights={"final": records.WeightsNote(hash="new", norm=1.0)})
     for begun, state in (("new", "current"), ("old", "stale")):
         made(run, committed, starts={"backbone": begun})
@@ -147,7 +147,7 @@ def test_a_plan_says_what_fits(committed: Path, monkeypatch: pytest.MonkeyPatch)
     only(monkeypatch, *runs)
     made(runs[0], committed, seconds=120.0, peak_memory=700 * 2**20, code="old")
     made(runs[1], committed, seconds=240.0, code="old", machine={"gpu": "A card"})
-    monkeypatch.setattr(records, "stale", lambda record: True)
+    monkeypatch.setattr(wanted, "stale", lambda record: True)
     _head, first, limit, second, third, total = wanted.lines(budget=150.0)
     assert first.split()[:3] == ["2.0", "700", "stale"] and "--seed 0" in first
     assert "2.5 minutes end here" in limit and "(on A card)" in second and "(on" not in first
