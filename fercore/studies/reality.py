@@ -78,7 +78,11 @@ def _recipe(dataset: str, preset: str, seed: int, **changes: Any) -> BaselineRec
 def runs(root: Path | None = None) -> list[Record]:
     """The committed runs of this comparison, or those under ``root``."""
     found = records.find(root, paper="baselines", preset="quick")
-    return [run for run in found if {run.recipe["dataset"], run.recipe["also_on"]} == {REAL, TWIN}]
+    known = [{}, *WITHOUT.values()]
+    pair = {REAL, TWIN}
+    return [
+        run for run in found if {run.recipe["dataset"], run.recipe["also_on"]} == pair and run.recipe["data"] in known
+    ]
 
 
 def table(found: Sequence[Record]) -> pd.DataFrame:
