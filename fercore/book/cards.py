@@ -19,10 +19,10 @@ from fercore.recipe import PRESETS
 
 GROUPS = {
     "design": ("people", "expressions", "pans", "tilts", "repeats", "scale"),
-    "pictures": ("size", "supersampling", "scenery", "grey", "field"),
+    "pictures": ("size", "supersampling", "scenery", "grey", "field", "follows_pitch"),
     "difficulty": (
         "levels", "jitter", "drop", "stray", "pose_jitter", "noise", "accessories", "occluders", "blur", "compression",
-        "label_noise",
+        "exposure", "ambiguity", "label_noise",
     ),
 }  # fmt: skip
 """Parameters of a twin as the card groups them; their meaning is that of `fercore.data.twin_rows.Twin`."""

@@ -16,6 +16,7 @@ from fercore.heads import sheets
 from fercore.intervals import points
 from fercore.ledger import claims
 from fercore.ledger.claims import Claim, Measured
+from fercore.ledger.found import stale
 from fercore.studies import reality
 
 SEEN = {
@@ -24,6 +25,8 @@ SEEN = {
     "inconclusive": "is not settled here",
 }
 """What a verdict on a gain says in plain words."""
+STALE = " (*stale*: from records of an older version.)"
+"""What follows a finding whose records older code or an older twin has made."""
 QUESTIONS = {
     "What does a face look like that nobody has?": "data/heads",
     "Does LAN's attention help when heads turn?": "lan/training",
@@ -39,9 +42,10 @@ QUESTIONS = {
 
 def findings(every: Sequence[Claim]) -> str:
     """Markdown: for each paper that was run its gain in a sentence, then how far rendered people carry."""
-    lines = [_gain(claim) for claim in first_gains(every)]
+    lines = [_gain(claim, setting=not place) for place, claim in enumerate(first_gains(every))]
     if found := reality.runs():
-        lines.append(_transfer(reality.levels(found, "balanced").set_index(["learnt on", "share", "without"])))
+        levels = reality.levels(found, "balanced").set_index(["learnt on", "share", "without"])
+        lines.append(_transfer(levels) + STALE * any(map(stale, found)))
     return markdown.bullets(lines)
 
 
@@ -60,19 +64,20 @@ def _share(level: pd.Series) -> str:
     return f"{level.balanced:.1f} % [{level.low:.1f}, {level.high:.1f}]"
 
 
-def _gain(claim: Claim) -> str:
-    """A sentence of a gain: published, ours on photographs or else on rendered people."""
+def _gain(claim: Claim, *, setting: bool) -> str:
+    """A sentence of a gain: published, ours on photographs or else on rendered people, perhaps with which network."""
     head = claim.headline
     ours, where = (head.real, "photographs") if head.real else (head.twin, "rendered people alone")
-    said = SEEN[claim.verdict] if head.real else "cannot be told yet" if _holds(ours, 0) else "is not zero"
+    said = SEEN[claim.verdict] if head.real else "is undecided" if _holds(ours, 0) else "is not zero"
     link = f"[{published.PAPERS[claim.paper]}](/notebooks/{claim.notebook})"
     size = "with a small network" if ours.preset == "quick" else f"at preset {ours.preset}"
     size += "" if "start" in ours.command else ", not trained on faces before"
     both = (
         ", which includes zero and the published value" if _holds(ours, 0) and _holds(ours, float(head.printed)) else ""
     )
-    told = f"Published {head.printed} points; here {points(*ours[:3])}{both}, on {where}, {size}."
-    return f"**{link}'s {gain_name(claim)} {said}.** {told}{unprinted(claim)}"
+    size = f", {size}" if setting else ""
+    told = f"Published {head.printed} points; here {points(*ours[:3])}{both}, on {where}{size}."
+    return f"**{link}'s {gain_name(claim)} {said}.** {told}{unprinted(claim)}{STALE * bool(ours.stale)}"
 
 
 def _holds(ours: Measured, value: float) -> bool:
@@ -88,7 +93,7 @@ def pages() -> str:
         for question, page in QUESTIONS.items()
         if f"notebooks/{page}" in seconds.index
     ]
-    return markdown.table(("question", "page", "command", "takes"), rows)
+    return markdown.table(("question", "page", "command (a first look, `smoke`)", "takes"), rows)
 
 
 def _long(seconds: float) -> str:

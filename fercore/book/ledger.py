@@ -117,12 +117,12 @@ def summary(every: Sequence[Claim]) -> str:
     ]
     if not any(c.real and c.real.judged for c in _accuracies(every)):
         lines.append(
-            "**Absolute accuracies** are shown and not judged: no run has a paper's size and weights that know faces."
+            "**Absolute accuracies** are shown and not judged: no run has a paper's size and weights from faces."
         )
     sizes = ", ".join(f"{sum(agree)} of {len(agree)} {what}" for what, agree in verdicts.items())
     lines.append(f"**Sizes**, which need no training: {sizes} are as printed.")
     lines += [f"**{', '.join(others)}**: not attempted yet."] if others else []
-    foot = 'What a verdict means and how it is computed is told <a href="#how-it-is-judged">below</a>.'
+    foot = 'What a verdict means and how it is computed is explained <a href="#how-it-is-judged">below</a>.'
     return f"**Gains measured on photographs: {told}.**\n\n{markdown.bullets(lines)}\n\n{foot}"
 
 

@@ -27,7 +27,7 @@ from PIL import Image
 from fercore import provenance, records
 from fercore.data.prepared import Prepared
 from fercore.errors import ParameterError
-from fercore.ledger.found import stale_names
+from fercore.ledger.found import of_older_twins
 from fercore.paths import ROOT
 from fercore.records import Record
 
@@ -214,7 +214,7 @@ def stale_mark(origins: Mapping[str, Mapping[str, str]]) -> str:
 
     ``origins``: name of a record -> its group and the hash of its code.
     """
-    known = stale_names()
+    known = of_older_twins()
     names = [name for name, origin in origins.items() if name in known or records.is_stale(**origin)]
     if not names:
         return ""

@@ -180,6 +180,15 @@ def load(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: pd.read_csv(folder / f"{name}.csv") for name in NAMES}
 
 
+def vote_share(folder: Path) -> float:
+    """Of the votes that raters gave to an expression, the share that went to the one the majority chose."""
+    votes = pd.read_csv(folder / "mean_votes.csv", index_col="expression")
+    images = pd.read_csv(folder / "agreement.csv").groupby("expression")["images"].sum()
+    names = list(votes.index)
+    for_majority = sum(images[name] * votes.loc[name, name] for name in names)
+    return float(for_majority / (images * votes[names].sum(axis=1)).sum())
+
+
 def twin(folder: Path) -> pd.DataFrame:
     """The recorded symmetry of the twin; a missing file is an error that says how to make it."""
     if not (folder / TWIN).is_file():

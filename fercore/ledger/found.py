@@ -34,22 +34,24 @@ def _kind(name: str, folder: Path) -> Recipe:
 def stale(record: Record) -> bool:
     """Whether a record would come out otherwise now: by its code (:func:`fercore.records.is_stale`), or because a twin
     that it saw has been designed anew."""
+    return records.is_stale(record.group, record.code) or _redesigned(record)
+
+
+def _redesigned(record: Record) -> bool:
     twins = [(record.data, record.recipe["data"]), *((note, {}) for note in record.further.values())]
     drawn = ((note, changes) for note, changes in twins if note.name in twin_designs.DESIGNS)
-    return records.is_stale(record.group, record.code) or not all(
-        twin_designs.as_designed(note.name, note.made, **changes) for note, changes in drawn
-    )
+    return not all(twin_designs.as_designed(note.name, note.made, **changes) for note, changes in drawn)
 
 
 @cache
-def _stale(root: Path, _changed: int) -> frozenset[str]:
-    return frozenset(record.name for record in records.find(root) if stale(record))
+def _of_older_twins(root: Path, _changed: int) -> frozenset[str]:
+    return frozenset(record.name for record in records.find(root) if _redesigned(record))
 
 
-def stale_names() -> frozenset[str]:
-    """The committed records that are :func:`stale`."""
+def of_older_twins() -> frozenset[str]:
+    """The names of the committed records that saw a twin which has been designed anew."""
     root = reference_records()
-    return _stale(root, root.stat().st_mtime_ns) if root.is_dir() else frozenset()
+    return _of_older_twins(root, root.stat().st_mtime_ns) if root.is_dir() else frozenset()
 
 
 def kind_of(record: Record) -> Recipe:

@@ -91,6 +91,15 @@ def checks(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def ranges(table: pd.DataFrame) -> dict[str, float]:
+    """Of :func:`checks`, the least and the greatest agreement on twins: ``least``, ``most`` above 48 pixels,
+    ``small_least``, ``small_most`` at 48."""
+    twins_alone = table[table["data set"].str.endswith("-twin")]
+    ends = twins_alone.groupby(twins_alone["size"] == 48)["agreement"].agg(["min", "max"])
+    (least, most), (small_least, small_most) = ends.to_numpy().tolist()
+    return {"least": least, "most": most, "small_least": small_least, "small_most": small_most}
+
+
 def write(folder: Path, faces: Faces) -> Path:
     """Write page, sheets and key into a new ``folder``; returns the page. An existing folder is left alone."""
     if folder.exists():

@@ -38,4 +38,4 @@ def test_without_photographs_the_twin_answers(every: list[claims.Claim]) -> None
     (measured,) = claims.unprinted("pcda").values()
     assert beside == f"{points(*measured[:3])}." and len(measured.records) == 6
     assert claim.headline.printed in gain and "Verdict" not in gain
-    assert "PCDA on FERPlus: published **92.97 %**" in accuracy and "older code" not in differs
+    assert "PCDA on FERPlus: published **92.97 %**" in accuracy and "Measured at preset" in differs

@@ -456,12 +456,19 @@ def test_symmetry_is_the_correlation_with_the_mirror_image(tmp_path: Path) -> No
 
 def test_the_twins_symmetry_is_recorded_and_falls_with_the_true_angle(tmp_path: Path) -> None:
     table = ferplus_tables.twin(reference_records() / "ferplus-tables")
-    assert list(table["turned"]) == list(ferplus_tables.TURNS) and list(table["images"]) == [1966, 537, 634]
+    assert list(table["turned"]) == list(ferplus_tables.TURNS) and list(table["images"]) == [884, 242, 285]
     assert (
         table["symmetry"].is_monotonic_decreasing and (table["high"].iloc[1:] < table["low"].iloc[:-1].to_numpy()).all()
     )
     with pytest.raises(DataError, match=r"has no twin_symmetry.csv"):
         ferplus_tables.twin(tmp_path)
+
+
+def test_the_share_of_votes_for_the_majority_by_hand(tmp_path: Path) -> None:
+    (tmp_path / "mean_votes.csv").write_text("expression,fear,anger,unknown\nfear,0.6,0.2,0.2\nanger,0.1,0.9,0.0\n")
+    (tmp_path / "agreement.csv").write_text("expression,votes,images\nfear,6,20\nfear,7,10\nanger,9,10\n")
+    expected = (30 * 0.6 + 10 * 0.9) / (30 * 0.8 + 10 * 1.0)
+    assert ferplus_tables.vote_share(tmp_path) == pytest.approx(expected)
 
 
 # --- tables -----------------------------------------------------------------------------------------------

@@ -549,7 +549,7 @@ def test_a_record_of_older_code_is_marked_and_counts(tmp_path: Path, monkeypatch
         write(tmp_path, "lan", 80.5, seed)
     verdicts = []
     for stale in (True, False):
-        monkeypatch.setattr(records, "stale", lambda run, stale=stale: stale)
+        monkeypatch.setattr(claims.found, "stale", lambda run, stale=stale: stale)
         among = claims.load(tmp_path)
         assert all(claim.stale == (claim.records if stale else ()) for claim in among)
         verdicts.append([claim.verdict for claim in among])

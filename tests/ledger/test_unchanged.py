@@ -73,11 +73,11 @@ def test_a_record_of_a_twin_that_is_designed_anew_is_stale(tmp_path: Path, monke
     for renewed in (record, record.model_copy(update={"data": other})):
         text = renewed.model_dump_json()
         monkeypatch.setattr(records, "find", lambda root, text=text: [records.Record.model_validate_json(text)])
-        found._stale.cache_clear()
-        assert found.stale_names() == ({record.name} if renewed.data == other else set())
+        found._of_older_twins.cache_clear()
+        assert found.of_older_twins() == ({record.name} if renewed.data == other else set())
     origin = {record.name: {"group": record.group, "code": record.code}}
     assert record.name in made.stale_mark(origin)
-    found._stale.cache_clear()
+    found._of_older_twins.cache_clear()
 
 
 def test_every_committed_step_is_of_a_record_that_is_here() -> None:

@@ -91,6 +91,18 @@ def test_a_score_by_hand(tmp_path: Path) -> None:
     assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-6)
 
 
+def test_the_ranges_are_those_of_the_twins() -> None:
+    rows = [
+        ("a-twin", 224, 90.0),
+        ("a-twin", 48, 60.0),
+        ("b-twin", 112, 70.0),
+        ("b-twin", 48, 50.0),
+        ("real", 48, 10.0),
+    ]
+    table = pd.DataFrame(rows, columns=["data set", "size", "agreement"])
+    assert blind.ranges(table) == {"least": 70, "most": 90, "small_least": 50, "small_most": 60}
+
+
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
