@@ -82,3 +82,22 @@ def errors_by_yaw(arrays: Mapping[str, np.ndarray], width: int = 15) -> Axes:
     axes.set(xticks=range(0, 91, width), ylim=(0, None))
     axes.legend(frameon=False, title="landmarks")
     return told(axes, pd.concat(tables, ignore_index=True))
+
+
+def named(checks: pd.DataFrame, vote: float) -> Axes:
+    """Blind checks by data set, at 48 pixels and at the size of the real images, with intervals.
+
+    ``checks``: title, size, agreement, low, high in per cent; ``vote``: a line at the share of real votes that agree.
+    """
+    _, axes = plt.subplots(figsize=(8, 3.6))
+    small, own = checks[checks["size"] == 48], checks[checks["size"] > 48]
+    names = list(small.sort_values("agreement")["title"])
+    sizes = ((own, "as large as the real images", -0.1, "#0f766e"), (small, "48 pixels", 0.1, "#c2410c"))
+    for table, label, shift, colour in sizes:
+        places = table["title"].map(names.index) + shift
+        with_intervals(axes, places, table, "agreement", color=colour, linewidth=0, elinewidth=1.5, label=label)
+    axes.axhline(vote, color="#7a8794", linestyle="--", label="a vote of FERPlus and the majority")
+    axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
+    axes.set(ylabel="named as labelled, per cent", ylim=(30, 100), xlabel="data set copied")
+    axes.legend(frameon=False, loc="lower left", ncol=3, bbox_to_anchor=(0, 1))
+    return told(axes, checks)

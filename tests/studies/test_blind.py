@@ -16,6 +16,7 @@ from PIL import Image
 from fercore.data import twins
 from fercore.data.twin_designs import parameters, rows
 from fercore.errors import DataError, ParameterError
+from fercore.figures import faces as figures_faces
 from fercore.studies import blind
 
 
@@ -101,6 +102,15 @@ def test_the_ranges_are_those_of_the_twins() -> None:
     ]
     table = pd.DataFrame(rows, columns=["data set", "size", "agreement"])
     assert blind.ranges(table) == {"least": 70, "most": 90, "small_least": 50, "small_most": 60}
+
+
+def test_the_figure_orders_data_sets_by_what_is_named_at_48_pixels() -> None:
+    rows = [("a", 48, 80.0), ("a", 224, 90.0), ("b", 48, 50.0)]
+    table = pd.DataFrame(rows, columns=["title", "size", "agreement"])
+    axes = figures_faces.named(table.assign(low=table["agreement"] - 5, high=table["agreement"] + 5), 82.0)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["b", "a"]
+    assert {text.get_text() for text in axes.get_legend().get_texts()} >= {"48 pixels", "as large as the real images"}
+    assert list(axes.figure.numbers["agreement"]) == [80, 90, 50]
 
 
 @pytest.mark.parametrize(
