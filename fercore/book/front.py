@@ -25,8 +25,8 @@ SEEN = {
     "inconclusive": "is not settled here",
 }
 """What a verdict on a gain says in plain words."""
-STALE = " (*stale*: from records of an older version.)"
-"""What follows a finding whose records older code or an older twin has made."""
+STALE = " (*stale*)"
+"""What follows a finding whose records older code or an older twin has made; the page says below what it means."""
 QUESTIONS = {
     "What does a face look like that nobody has?": "data/heads",
     "Does LAN's attention help when heads turn?": "lan/training",
@@ -70,13 +70,12 @@ def _gain(claim: Claim, *, setting: bool) -> str:
     ours, where = (head.real, "photographs") if head.real else (head.twin, "rendered people alone")
     said = SEEN[claim.verdict] if head.real else "is undecided" if _holds(ours, 0) else "is not zero"
     link = f"[{published.PAPERS[claim.paper]}](/notebooks/{claim.notebook})"
-    size = "with a small network" if ours.preset == "quick" else f"at preset {ours.preset}"
-    size += "" if "start" in ours.command else ", not trained on faces before"
+    network = ", with a small network" if ours.preset == "quick" else f", at preset {ours.preset}"
+    network += "" if "start" in ours.command else ", not trained on faces before"
     both = (
         ", which includes zero and the published value" if _holds(ours, 0) and _holds(ours, float(head.printed)) else ""
     )
-    size = f", {size}" if setting else ""
-    told = f"Published {head.printed} points; here {points(*ours[:3])}{both}, on {where}{size}."
+    told = f"Published {head.printed} points; here {points(*ours[:3])}{both}, on {where}{network * setting}."
     return f"**{link}'s {gain_name(claim)} {said}.** {told}{unprinted(claim)}{STALE * bool(ours.stale)}"
 
 

@@ -38,8 +38,8 @@ measured, on the **real** data set or on its rendered **twin**, never mixed. Two
 A verdict is computed, not written. It needs {claims.SEEDS} seeds, or all folds of a protocol that averages over folds;
 a table of many cells is judged as a whole: it is reproduced where {100 * claims.AGREE:g} % of the cells that agree or
 differ agree, and differs otherwise, if these are half of all its cells or more. *Agree* counts them. The margins were
-fixed before the runs. A number marked **stale** is from a record that an older version of the code made: it counts
-until the run is made again, as its command does."""
+fixed before the runs. A number marked **stale** is from a record that an older version of the code or of the
+rendered people made: it counts until the run is made again, as its command does."""
 SIZES = {"M": "numbers of parameters", "G": "numbers of operations"}
 """Units of what is counted, not measured, and of what they are."""
 COLUMNS = ("claim", "verdict", "published", "real", "twin", "agree", "how")
@@ -150,7 +150,7 @@ def reproduces(paper: str, differs: str) -> Markdown:
     number = min(accuracies, key=lambda c: (c.real is None, c.twin is None))
     measured = [m for c in (*(claim.headline for claim in gains), number) for m in (c.real, c.twin) if m]
     sizes = " and ".join(f"`{preset}`" for preset in dict.fromkeys(m.preset for m in measured))
-    stale = " Some of the records are of older code." if any(m.stale for m in measured) else ""
+    stale = " Some of the records are *stale*." if any(m.stale for m in measured) else ""
     lines = [
         *map(_gain_line, gains),
         f"**Accuracy** of {own} on {title(number.criterion[0])}: published "

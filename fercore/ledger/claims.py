@@ -73,7 +73,7 @@ class Measured(NamedTuple):
     folds: int
     records: tuple[str, ...]
     command: str
-    stale: tuple[str, ...]  # those of the records that older code has made
+    stale: tuple[str, ...]  # those of the records that are stale
     judged: bool  # whether the setting allows a verdict
     enough: bool  # whether there are seeds and folds enough
 

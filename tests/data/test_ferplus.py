@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import Command, ferplus_archive, ferplus_files, ferplus_folder, manifest, png, write_prepared
 
-from fercore.data import ferplus, ferplus_tables, prepared
+from fercore.data import catalogue, ferplus, ferplus_tables, photo, prepared
 from fercore.data.check import check
 from fercore.data.labels import EXPRESSIONS
 from fercore.data.pose_subsets import read_list
@@ -462,6 +462,14 @@ def test_the_twins_symmetry_is_recorded_and_falls_with_the_true_angle(tmp_path: 
     )
     with pytest.raises(DataError, match=r"has no twin_symmetry.csv"):
         ferplus_tables.twin(tmp_path)
+
+
+def test_the_tones_of_photographs_are_as_written_down() -> None:
+    if not catalogue.at_hand("ferplus"):
+        pytest.skip("needs the real FERPlus")
+    images = catalogue.prepare("ferplus").images[::21, :, :, 0].reshape(-1, ferplus.SIZE**2)
+    found = np.percentile(images, (2, 50, 98), axis=1).mean(1)
+    assert found == pytest.approx((photo.DARK, photo.MIDDLE, photo.BRIGHT), abs=2)
 
 
 def test_the_share_of_votes_for_the_majority_by_hand(tmp_path: Path) -> None:
