@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import re
+from bs4 import BeautifulSoup, Tag
 
-TABLE = re.compile(r'(<div class="pst-scrollable-table-container">)?\s*(<table\b.*?</table>)', re.DOTALL)
-HEAD = re.compile(r"<th(?=[\s>])(?![^>]*\bscope=)")
-UNNAMED = re.compile(r"<th\b[^>]*>(?:<p>)?\s*(?:</p>)?</th>")
-FIRST = re.compile(r"(<tr\b[^>]*>\s*)<td\b([^>]*)>(.*?)</td>", re.DOTALL)
-LABEL = ' aria-label="Toggle hidden content"'
-IMAGE = re.compile(r'(<a\b[^>]*>\s*)?(<img\b[^>]*\bsrc="([^"]*_images/[^"]*)"[^>]*>)')
+BOX = "pst-scrollable-table-container"
 
 
 def finished(page: str) -> str:
     """HTML of a page whose tables scroll in a box of their own and say what each head is of, whose figures open at full
-    size, and whose folds are called what is written on them."""
-    return IMAGE.sub(_opening, TABLE.sub(_boxed, page)).replace(LABEL, "")
+    size, whose folds are called what is written on them, and where a cell's folded code comes after what it made."""
+    soup = BeautifulSoup(page, "html.parser")
+    for table in soup.find_all("table"):
+        _name_heads(table)
+        if BOX not in table.parent.get("class", []):
+            table.wrap(soup.new_tag("div", attrs={"class": BOX}))
+    for image in soup.select("img[src*='_images/']"):
+        if image.find_parent("a") is None:
+            image.wrap(soup.new_tag("a", attrs={"class": "whole", "href": image["src"]}))
+    for fold in soup.select("[aria-label='Toggle hidden content']"):
+        del fold["aria-label"]
+    for code in soup.select("div.cell.tag_hide-input > details.above-input"):
+        code.parent.append(code.extract())
+    return str(soup)
 
 
-def _boxed(found: re.Match[str]) -> str:
-    head, _, body = found[2].rpartition("</thead>")
-    if (first := HEAD.search(head)) and UNNAMED.match(head, first.start()):  # then the first column names the rows
-        body = FIRST.sub(r'\1<th scope="row"\2>\3</th>', body)
-    text = HEAD.sub('<th scope="col"', f"{head}</thead>" if head else "") + HEAD.sub('<th scope="row"', body)
-    return f"{found[1]}{text}" if found[1] else f'<div class="pst-scrollable-table-container">{text}</div>'
-
-
-def _opening(found: re.Match[str]) -> str:
-    return found[0] if found[1] else f'<a class="whole" href="{found[3]}">{found[2]}</a>'
+def _name_heads(table: Tag) -> None:
+    """``scope`` of each head; where the first column has no name, it names the rows."""
+    first = table.select_one("thead th")
+    if first is not None and not first.get_text(strip=True):
+        for cell in table.select("tbody > tr > td:first-child"):
+            cell.name = "th"
+    for head in table.find_all("th"):
+        head["scope"] = head.get("scope") or ("col" if head.find_parent("thead") else "row")

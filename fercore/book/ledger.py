@@ -65,6 +65,7 @@ def page(every: Sequence[Claim]) -> str:
         RULES,
         markdown.table(("verdict", *links, "meaning"), lines, right=links),
         made.of_page("fercore/published, book/records", rows),
+        "**Next.** {doc}`Your own photograph </notebooks/use/photo>`.",
     )
 
 
@@ -213,10 +214,9 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     if lines:
         count = f"{len(links)} record{'s' * (len(links) != 1)} and the command" if links else "the command"
         how.append(f"<details><summary>{count}</summary>{'<br>'.join(lines)}</details>")
-    apart = row["apart"].replace("; ", "<br>")
-    agree = row["agree"] * (row["agree"] != "0 of 1") * (row["agree"] != "1 of 1") + (
-        f"<details><summary>apart</summary>{apart}</details>" if apart else ""
-    )
+    apart, several = row["apart"].replace("; ", "<br>"), row["apart"].count("; ") > 1
+    told = f"<details><summary>apart</summary>{apart}</details>" if several else f"<br>{apart}" if apart else ""
+    agree = row["agree"] * (row["agree"] not in ("0 of 1", "1 of 1")) + told
     of = "" if row["kind"] == "gain" else f"<br>{row['headline']}"
     printed = f"{row['published']}{of}" + (f"<br>*odd*: {row['note']}" if row["note"] else "")
     margin = "" if math.isnan(row["margin"]) else f"<br>margin ±{row['margin']:.2f}"

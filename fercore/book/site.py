@@ -23,7 +23,6 @@ import nbformat
 import yaml
 
 from fercore import provenance, records
-from fercore.book import finish
 from fercore.book.execute import ANSI, Say, failed_cell
 from fercore.errors import FercoreError
 from fercore.paths import ROOT, relative
@@ -230,6 +229,8 @@ def build(staged: Path, target: Path) -> Path:
         raise FercoreError(f"The book does not compile:\n  {lines}", do=f"whole log: {relative(log)}")
     for page in notebooks():  # the download button gives the source, which runs, not the executed copy
         shutil.copyfile(ROOT / f"{page}.ipynb", made / "_sources" / f"{page}.ipynb")
+    from fercore.book import finish  # needs what only the compiling of the book needs
+
     for page in made.rglob("*.html"):
         page.write_text(finish.finished(page.read_text()))
     (made / "records").mkdir()

@@ -355,6 +355,7 @@ def differences(table: pd.DataFrame, against: str, xlabel: str = "difference in 
     """What each row of an ablation changes, with its interval, group by group; the row without a difference is hollow.
 
     ``table``: columns ablation, row, difference, low, high; a NaN marks the row that the others are held ``against``.
+    Rows say over how many folds they were run, where a column ``folds`` has more than one.
     """
     if table.empty:
         raise ParameterError("There is no row of an ablation to draw.", do="make its records: fercore plan")
@@ -367,7 +368,9 @@ def differences(table: pd.DataFrame, against: str, xlabel: str = "difference in 
     axes.hlines(changed["y"], changed["low"], changed["high"], color=OURS, linewidth=2.5)
     axes.plot(changed["difference"], changed["y"], "o", color=OURS, markersize=7, label="changed")
     axes.plot(np.zeros(len(own)), own["y"], "o", mfc="white", mec="#6b7280", markersize=7, label=against)
-    axes.set_yticks(table["y"], table["row"])
+    folds = table.get("folds", pd.Series(1, table.index))
+    names = [f"{row} ({n} folds)" if n > 1 else row for row, n in zip(table["row"], folds, strict=True)]
+    axes.set_yticks(table["y"], names)
     axes.set_ylim(last + 0.9, -1.4)
     for group, first in zip(groups, table.groupby("ablation", sort=False)["y"].min(), strict=True):
         place = (0, first - 0.75)

@@ -13,9 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from fercore.data import catalogue
 from fercore.figures import OURS, told, with_intervals
 
 PUBLISHED, OTHER = "#111827", "#d97706"
+
+
+def _title(twin: str) -> str:
+    """Of which data set it is the twin: ``BU-3DFE``."""
+    return catalogue.entry(twin).title.partition(" twin")[0]
 
 
 def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, float]]) -> Figure:
@@ -44,7 +50,7 @@ def calibration_points(runs: pd.DataFrame, bands: Mapping[str, tuple[float, floa
         ]
         axes.set_yticks(range(len(rows)), names, fontsize=8.5)
         axes.set_ylim(max(1, len(rows)) - 0.4, -0.6)
-        axes.set_title(twin.removesuffix("-twin"), loc="left", fontsize=10, pad=3)
+        axes.set_title(_title(twin), loc="left", fontsize=10, pad=3)
         axes.grid(axis="y", visible=False)
         if rows.empty:
             axes.text(0.3, 0.5, "no run yet", transform=axes.transAxes, va="center", fontsize=8.5, color="#6b7280")
@@ -64,7 +70,7 @@ def accuracy_by_yaw(table: pd.DataFrame) -> Axes:
     """Accuracy over yaw, one line a twin: columns twin, yaw (degrees), accuracy, low, high (per cent)."""
     _, axes = plt.subplots(figsize=(6.4, 3.4))
     for colour, (twin, own) in zip(sns.color_palette("deep"), table.groupby("twin"), strict=False):
-        with_intervals(axes, own["yaw"], own, "accuracy", color=colour, label=twin.removesuffix("-twin"))
+        with_intervals(axes, own["yaw"], own, "accuracy", color=colour, label=_title(twin))
     axes.set(xlabel="yaw in degrees", ylabel="accuracy, %", ylim=(0, 100), xticks=sorted(set(table["yaw"])))
     if len(table):
         axes.legend(frameon=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import cache
 from pathlib import Path
@@ -110,6 +111,20 @@ def test_pages_of_papers_are_short_enough_to_read(book: Path) -> None:
     assert {name.split("/")[1] for name in pages} >= {"lan", "pcda"}
     long = {name: in_sight(soup(book / f"{name}.html")) for name in pages}
     assert not {name: (w, n) for name, (w, n) in long.items() if w > WORDS or n > NUMBERS}
+
+
+def test_what_comes_next_is_what_the_arrow_goes_to(book: Path) -> None:
+    pages = [name for name in contents() if "/cards/" not in name]
+    following = dict(itertools.pairwise(pages))
+    told = {}
+    for name in pages:
+        mark = next(
+            (mark for mark in soup(book / f"{name}.html").select("article strong") if words(mark) == "Next."), None
+        )
+        if mark:
+            told[name] = (book / name).parent.joinpath(mark.parent.find("a")["href"]).resolve()
+    assert set(told) >= {name for name in pages if name.startswith("notebooks/")}
+    assert told == {name: (book / f"{following[name]}.html").resolve() for name in told}
 
 
 def test_what_is_counted_is_what_is_in_sight() -> None:
