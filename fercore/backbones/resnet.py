@@ -1,4 +1,4 @@
-"""ResNet-18, at the published size and reduced for small images.
+"""ResNet-18 and ResNet-50, at the published size and reduced for small images.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. The blocks are torchvision's and so are
 the names of the weights (``conv1``, ``bn1``, ``layer1`` to ``layer4``), so that published checkpoints load.
@@ -6,30 +6,29 @@ the names of the weights (``conv1``, ``bn1``, ``layer1`` to ``layer4``), so that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+Stem = Literal["imagenet", "small"]
 
 
-class ResNet18(nn.Module):
-    """The trunk of ResNet-18 without pooling and classifier, freshly initialised (He et al., 2015).
+class ResNet(nn.Module):
+    """The trunk of a residual network without pooling and classifier, freshly initialised (He et al., 2015).
 
-    images (B, 3, S, S) -> feature map (B, 8 * width, H, W), Conv5_x of the paper. Published form: ``width=64``,
-    ``stem="imagenet"``, ``last_stride=2``; S = 224 gives (B, 512, 7, 7). For images of 32 to 64 pixels ``stem="small"``
-    replaces the 7x7 convolution and the pooling, together a factor of 4, by one 3x3 convolution of stride 2, and
-    ``last_stride=1`` keeps the last stage's grid: S = 48 gives 6 x 6.
-
-    >>> ResNet18()(torch.zeros(1, 3, 224, 224)).shape
-    torch.Size([1, 512, 7, 7])
+    Four stages of ``depths`` blocks, ``width`` channels in the first and twice as many in each that follows, times the
+    block's expansion: images (B, 3, S, S) -> feature map (B, channels, H, W), Conv5_x of the paper. For images of 32 to
+    64 pixels ``stem="small"`` replaces the 7x7 convolution and the pooling, together a factor of 4, by one 3x3
+    convolution of stride 2, and ``last_stride=1`` keeps the last stage's grid: S = 48 gives 6 x 6.
     """
 
     def __init__(
-        self, width: int = 64, stem: Literal["imagenet", "small"] = "imagenet", last_stride: Literal[1, 2] = 2
+        self, block: type[BasicBlock | Bottleneck], depths: Sequence[int], width: int, stem: Stem, last_stride: int
     ) -> None:
         super().__init__()
-        self.channels = 8 * width
         if stem == "imagenet":
             self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
             self.pool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -38,10 +37,11 @@ class ResNet18(nn.Module):
             self.pool = nn.Identity()
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = _stage(width, width, 1)
-        self.layer2 = _stage(width, 2 * width, 2)
-        self.layer3 = _stage(2 * width, 4 * width, 2)
-        self.layer4 = _stage(4 * width, 8 * width, last_stride)
+        self.channels = 8 * width * block.expansion
+        inside = width
+        for k, (depth, stride) in enumerate(zip(depths, (1, 2, 2, last_stride), strict=True)):
+            setattr(self, f"layer{k + 1}", _stage(block, inside, width << k, depth, stride))
+            inside = (width << k) * block.expansion
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -54,6 +54,27 @@ class ResNet18(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.pool(self.relu(self.bn1(self.conv1(images))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+class ResNet18(ResNet):
+    """ResNet-18 (see :class:`ResNet`): 2, 2, 2, 2 basic blocks; published form (B, 3, 224, 224) -> (B, 512, 7, 7).
+
+    >>> ResNet18()(torch.zeros(1, 3, 224, 224)).shape
+    torch.Size([1, 512, 7, 7])
+    """
+
+    def __init__(self, width: int = 64, stem: Stem = "imagenet", last_stride: Literal[1, 2] = 2) -> None:
+        super().__init__(BasicBlock, (2, 2, 2, 2), width, stem, last_stride)
+
+
+class ResNet50(ResNet):
+    """ResNet-50 (see :class:`ResNet`): 3, 4, 6, 3 bottlenecks; published form (B, 3, 224, 224) -> (B, 2048, 7, 7).
+
+    23.5 million parameters. The stride stands at the 3x3 convolution, as in torchvision, not at the first 1x1.
+    """
+
+    def __init__(self, width: int = 64, stem: Stem = "imagenet", last_stride: Literal[1, 2] = 2) -> None:
+        super().__init__(Bottleneck, (3, 4, 6, 3), width, stem, last_stride)
 
 
 class Projection(nn.Conv2d):
@@ -72,9 +93,10 @@ class Projection(nn.Conv2d):
         return F.conv2d(x[:, :, ::down, ::right], self.weight, self.bias)
 
 
-def _stage(inside: int, outside: int, stride: int) -> nn.Sequential:
-    """Two basic blocks; the first changes size and width, with a 1x1 projection on its shortcut."""
-    shortcut = None
+def _stage(block: type[BasicBlock | Bottleneck], inside: int, width: int, depth: int, stride: int) -> nn.Sequential:
+    """Blocks of one size; the first changes size and width, with a 1x1 projection on its shortcut."""
+    shortcut, outside = None, width * block.expansion
     if stride != 1 or inside != outside:
         shortcut = nn.Sequential(Projection(inside, outside, stride), nn.BatchNorm2d(outside))
-    return nn.Sequential(BasicBlock(inside, outside, stride, shortcut), BasicBlock(outside, outside))
+    rest = (block(outside, width) for _ in range(depth - 1))
+    return nn.Sequential(block(inside, width, stride, shortcut), *rest)

@@ -35,12 +35,14 @@ def of_classes(values: np.ndarray, classes: Sequence[str], opposite: Sequence[in
 
 
 def pose_classes(yaw: np.ndarray, angles: Sequence[float]) -> Truth:
-    """The class of each head's yaw (N,), degrees: the nearest of ``angles``, which must lie alike on both sides.
+    """The class of each head's yaw (N,), degrees: the nearest of ``angles``, which must lie alike on both sides; none,
+    -1, where the yaw is not known.
 
     In a mirror a head that is turned by +45 degrees is turned by -45: its class is exchanged for the opposite one.
     """
     known = np.asarray(sorted(angles), float)
     if not np.allclose(known, -known[::-1]):
         raise ValueError(f"pose classes {angles} are not the same on both sides: a mirror image would have none")
-    nearest = np.abs(np.asarray(yaw, float)[:, None] - known).argmin(1)
+    yaw = np.asarray(yaw, float)
+    nearest = np.where(np.isnan(yaw), -1, np.abs(yaw[:, None] - known).argmin(1))
     return of_classes(nearest, [f"{angle:+g}°" if angle else "0°" for angle in known], range(len(known))[::-1])

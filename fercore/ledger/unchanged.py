@@ -39,7 +39,8 @@ from fercore.training import experiments
 from fercore.training.loop import save_weights
 
 SHORT = {
-    "epochs": 3, "backbone_epochs": 3, "small_epochs": 1, "backbone_small_epochs": 1, "decay_epochs": 1, "refresh": 2,
+    "epochs": 3, "backbone_epochs": 3, "first_epochs": 3, "small_epochs": 1, "backbone_small_epochs": 1,
+    "decay_epochs": 1, "refresh": 2,
 }  # fmt: skip
 """What shortens a run, where its recipe has it; our own pre-training, whose records are proven themselves, gives way to
 a file of its network as it begins, so that weights are read and taken over as ever."""

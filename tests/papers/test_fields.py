@@ -33,7 +33,8 @@ BY_DESIGN = {
 }
 """Fields that change nothing once the data are prepared."""
 OF_STAGE = {
-    "pretraining", "backbone_epochs", "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate",
+    "pretraining", "first_epochs",
+    "backbone_epochs", "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate",
 }  # fmt: skip
 """Fields of the stage that comes before."""
 OF_GRID = ("stem", "last_stride", "small_epochs")
@@ -54,6 +55,7 @@ STAGED: dict[str, Change | With] = COMMON | {
     "trunk": "ir50",
     "backbone_epochs": 2, "backbone_learning_rate": 0.2, "backbone_small_epochs": 1, "backbone_final_rate": 0.5,
 }  # fmt: skip
+LONG = {"epochs": 12, "batch_size": 5, "warmup": 0.0}
 SGD = {"optimiser": "sgd", "learning_rate": 0.05}
 OF_PEOPLE: dict[str, Change | With] = COMMON | {"momentum": (SGD, 0.5)}
 """Pre-training has AdamW, which has a momentum of its own."""
@@ -69,6 +71,14 @@ CASES: dict[str, dict[str, Change | With]] = {
         "method": "plain", **{name: ({"method": "plain"}, COMMON[name]) for name in OF_GRID},
         "landmark_weights": "", "frozen": False, "dot": False, "cross": False, "heat": "sum", "blocks": 2,
         "dimensions": 48, "heads": 2, "drop": 0.5, "anchor_weight": 0.5, "anchor": "plain", "detach": True,
+    },
+    "dmlnet": {name: case for name, case in COMMON.items() if name != "pretraining"} | {
+        "optimiser": "sgd", "batch_size": 15, "momentum": (SGD, 0.5), "protocol": "lan-kdef-10fold",
+        "method": "mfe", "trunk": "resnet50", "pretraining": "multipie-twin",
+        "first_epochs": 2, "in_turn": True, "fused": 16, "embedding": 8, "unit": False, "deviation": 0.0,
+        "margin_pose": 1.0,
+        "margin_identity": 1.0, "triplets": "pose", "hinge": False, "reduction": "sum", "weight_sum": 5.0,
+        "temperature": (LONG, 0.1), "shared": True, "crops": "landmarks", "enlarge": True,
     },
     "arcface": {name: case for name, case in OF_PEOPLE.items() if name != "fold"} | {
         "optimiser": "sgd", "average": 0.9, "standardise": False, "trunk": "ir50", "dimensions": 64, "scale": 8.0,
@@ -99,7 +109,8 @@ def test_every_paper_is_looked_at() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
-    """For each paper stripes of a few people: uneven classes with votes, or all that is known of a rendered face."""
+    """For each paper stripes of a few people: uneven classes with votes, the same from two sides, or all that is known
+    of a rendered face."""
     rng = np.random.default_rng(0)
     plain = manifest(10, 2)
     plain = plain[(plain["expression"] == "neutral") | (plain.index % 2 == 0)].reset_index(drop=True)
@@ -112,8 +123,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
     known["landmarks"] = [face_at(*place).ravel() for place in rng.uniform(16, 32, (len(known), 2))]
     known["visible"] = [np.arange(68) % 2 == 0] * len(known)
     folder = tmp_path_factory.mktemp("data")
-    sets = [open_prepared(write_prepared(folder / name, t, 48)) for name, t in (("plain", plain), ("known", known))]
-    return {paper: sets[paper in PEOPLE] for paper in CASES}
+    turned = plain.assign(pan=np.where(plain.groupby(["subject", "expression"]).cumcount() == 0, 0.0, 45.0))
+    tables = {"plain": plain, "known": known, "turned": turned}
+    sets = {name: open_prepared(write_prepared(folder / name, table, 48)) for name, table in tables.items()}
+    return {paper: sets["known" if paper in PEOPLE else "turned" if paper == "dmlnet" else "plain"] for paper in CASES}
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +172,8 @@ def run(data: Prepared, folder: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def base(paper: str, **changes: Any) -> Recipe:
-    known = {name: value for name, value in (SMALL | changes).items() if name in KINDS[paper].model_fields}
+    whole = {"batch_size": 10} if paper == "dmlnet" else {}  # five-tuples
+    known = {name: value for name, value in (SMALL | whole | changes).items() if name in KINDS[paper].model_fields}
     return papers.module(paper).recipe("smoke", "kdef-twin", **known)
 
 

@@ -1,0 +1,668 @@
+"""DML-Net: a dynamic multi-channel metric network.
+
+Source: Liu, Dai, Fang, Chen, Huang, Wang and Wan, "Dynamic Multi-channel Metric Network for Joint Pose-aware and
+Identity-invariant Facial Expression Recognition", Information Sciences 578 (2021). No code was published; everything
+here is written from the text, in its order.
+
+Shapes: B images, C channels of a trunk, F numbers of a fusion layer, D of an embedding, T five-tuples.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fercore.backbones.mobilefacenet import MobileFaceNet
+from fercore.backbones.resnet import ResNet, ResNet18, ResNet50
+from fercore.data.labels import Truth, pose_classes
+from fercore.data.prepared import Prepared
+from fercore.data.protocols import USUAL
+from fercore.errors import DataError, ParameterError
+from fercore.papers.baselines import SIZES, CrossEntropy
+from fercore.papers.landmarks import as_detected
+from fercore.recipe import Count, Positive, Recipe, build, check_preset, unknown
+
+# --- Section 3.1: five-tuples ---------------------------------------------------------------------------
+
+
+def five_tuples(expression: Sequence, pose: Sequence, identity: Sequence, *, seed: int | Sequence[int]) -> np.ndarray:
+    """DML-Net Algorithm 1: ``T = {(x, x^pose+, x^pose-, x^id+, x^id-)}``, rows (T, 5) of places among N samples.
+
+    Labels (N,) of N samples. Against its anchor a pose-positive has the same expression in another pose, a
+    pose-negative another expression in the same pose, an identity-positive the same expression of another person, an
+    identity-negative another expression of the same person. The samples are shuffled by ``seed``; each in turn becomes
+    an anchor, unless a tuple holds it already, and takes the first samples in that order which are free and fit. A
+    sample is in one tuple at most; an anchor that finds no four stays free for others.
+
+    As printed, each search walks the whole set. Here the free samples of each expression, pose and person lie in heaps
+    by their other label, so that the same tuples are found in O(N log N).
+    """
+    labels = [np.unique(np.asarray(one), return_inverse=True)[1] for one in (expression, pose, identity)]
+    if len({len(one) for one in labels}) != 1:
+        raise DataError("A five-tuple needs three labels of each sample.", do="give as many poses and people as labels")
+    rows = np.random.default_rng(seed).permutation(len(labels[0]))
+    e, p, s = (one[rows] for one in labels)
+    used = bytearray(len(rows))
+    searches = [(_Free(group, label, used), group.tolist(), label.tolist()) for group, label in
+                ((e, p), (p, e), (e, s), (s, e))]  # fmt: skip
+    tuples = []
+    for anchor in range(len(rows)):
+        if used[anchor]:
+            continue
+        taken = [anchor]
+        used[anchor] = 1
+        for free, group, label in searches:
+            if (place := free.first(group[anchor], label[anchor])) is None:
+                break
+            used[place] = 1
+            taken.append(place)
+        if len(taken) == 5:
+            tuples.append(taken)
+            continue
+        for place in taken:
+            used[place] = 0
+            for free, group, label in searches:
+                free.again(group[place], label[place], place)
+    return rows[np.array(tuples, np.int64).reshape(-1, 5)]
+
+
+class _Free:
+    """Of each group, the first free sample whose label is another than a given one.
+
+    ``used`` (N,) is shared and says which samples are taken. A heap for each group holds the first free sample of each
+    label, and some that were taken since, which go when they come up.
+    """
+
+    def __init__(self, group: np.ndarray, label: np.ndarray, used: bytearray) -> None:
+        order = np.lexsort((label, group))  # stable: samples stay in their order within one group and label
+        starts = np.flatnonzero(np.diff(group[order], prepend=-1) | np.diff(label[order], prepend=-1)).tolist()
+        self.order, self.used, self.held = order.tolist(), used, bytearray(len(order))
+        self.heaps: list[list[tuple[int, int, int, int]]] = [[] for _ in range(group.max(initial=-1) + 1)]
+        for start, end in zip(starts, [*starts[1:], len(order)], strict=False):
+            self._push(self.heaps[group[order[start]]], (self.order[start], int(label[order[start]]), start, end))
+
+    def _push(self, heap: list, entry: tuple[int, int, int, int]) -> None:
+        self.held[entry[0]] = 1
+        heapq.heappush(heap, entry)
+
+    def first(self, group: int, unlike: int) -> int | None:
+        heap, aside, found = self.heaps[group], [], None
+        while heap and found is None:
+            place, label, at, end = heap[0]
+            if self.used[place]:
+                heapq.heappop(heap)
+                self.held[place] = 0
+                following = (k for k in range(at + 1, end) if not self.used[self.order[k]])
+                if (at := next(following, None)) is not None:
+                    self._push(heap, (self.order[at], label, at, end))
+            elif label == unlike:
+                aside.append(heapq.heappop(heap))
+            else:
+                found = place
+        for entry in aside:
+            heapq.heappush(heap, entry)
+        return found
+
+    def again(self, group: int, label: int, place: int) -> None:
+        """A sample is free again after all."""
+        if not self.held[place]:
+            self._push(self.heaps[group], (place, label, 0, 0))
+
+
+# --- Section 3.2.2: multi-channel feature extraction ---------------------------------------------------
+
+
+class Output(NamedTuple):
+    """What :class:`DMLNet` returns without pose estimation."""
+
+    logits: Tensor  # (B, classes)
+    features: Tensor  # (B, F): what the expression branch's softmax sees, as in the paper's Figs. 10 to 13
+    embedding: Tensor  # (B, D): e(x); f^2 itself where nothing is embedded
+    feature_map: Tensor  # (B, C, H, W) of the whole face
+
+
+class PosedOutput(NamedTuple):
+    """The same with pose estimation, as a second head."""
+
+    logits: Tensor
+    features: Tensor
+    embedding: Tensor
+    feature_map: Tensor
+    pose_logits: Tensor  # (B, poses)
+
+
+def thirds(images: Tensor) -> tuple[Tensor, Tensor]:
+    """The eye and the mouth region, the uppermost and the lowest third of the rows: (B, 3, S, S) -> two (B, 3, S/3, S).
+
+    # Paper unclear: whether the crops are resized again. Here they are not, unless a network is told to ``enlarge``.
+    """
+    height = round(images.shape[2] / 3)
+    return images[:, :, :height], images[:, :, -height:]
+
+
+def around(images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Regions of the size of :func:`thirds` around the eyes and the mouth that were found.
+
+    images (B, 3, S, S), points (B, 68, 2) as shares of the side -> two (B, 3, S/3, S); a region ends at the image.
+    """
+    size = images.shape[2]
+    height = round(size / 3)
+    rows = torch.arange(height, device=images.device)
+    cut = []
+    for part in (EYES, MOUTH):
+        middle = (points[:, part, 1].float().mean(1) * size - height / 2).round().long().clamp(0, size - height)
+        place = (middle[:, None] + rows)[:, None, :, None].expand(-1, images.shape[1], -1, size)
+        cut.append(images.gather(2, place))
+    return cut[0], cut[1]
+
+
+EYES, MOUTH = slice(36, 48), slice(48, 68)
+"""Where they stand among the 68 landmarks."""
+
+
+class DMLNet(nn.Module):
+    """DML-Net, or what Table 8 has before it: images (B, 3, S, S) -> :class:`Output` or :class:`PosedOutput`.
+
+    ``regions`` adds the trunks of eyes and mouth to that of the whole face (MFE), which are one and the same when
+    ``shared``; their crops are thirds of the image, or lie around what ``landmark`` finds. ``poses`` classes give a
+    second head, ``embedding`` numbers an embedding of length 1. Fully connected layers begin as in Table 1, with a
+    standard deviation of 0.04, those before a softmax of 1/512; with ``deviation=0`` as PyTorch has them.
+
+    # Paper unclear: the widths of the fusion layers, of the branches and of the embedding (here ``fused``, twice, and
+    # ``embedding``); whether the branches see f^2 or e(x) (f^2); whether e(x) is normalised. FaceNet's, which the paper
+    # refers to, is, and with it a margin has a size; ``unit=False`` leaves it as it comes.
+    """
+
+    def __init__(
+        self,
+        trunk: Callable[[], ResNet],
+        classes: int,
+        *,
+        regions: bool = True,
+        poses: int = 0,
+        embedding: int = 0,
+        fused: int = 512,
+        shared: bool = False,
+        enlarge: bool = False,
+        unit: bool = True,
+        deviation: float = 0.04,
+        landmark: MobileFaceNet | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = trunk()
+        self.enlarge, self.unit, self.landmark = enlarge, unit, landmark
+        if landmark:
+            landmark.requires_grad_(False)
+        inside = self.backbone.channels
+        self.regions = nn.ModuleDict({} if shared or not regions else {"eyes": trunk(), "mouth": trunk()})
+        softmax = 1 / 512 if deviation else 0.0
+        self.fuse_local = _connected(2 * inside, fused, deviation) if regions else None  # W^1, b^1
+        self.fuse = _connected(inside + fused, fused, deviation) if regions else None  # W^2, b^2
+        inside = fused if regions else inside
+        self.embed = _connected(inside, embedding, deviation) if embedding else None
+        self.branch, self.classifier = _connected(inside, fused, deviation), _connected(fused, classes, softmax)
+        self.pose_branch = _connected(inside, fused, deviation) if poses else None
+        self.pose_classifier = _connected(fused, poses, softmax) if poses else None
+
+    def train(self, mode: bool = True) -> DMLNet:
+        """The landmark network stands still, its batch norms, too."""
+        super().train(mode)
+        if self.landmark:
+            self.landmark.eval()
+        return self
+
+    def crops(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the second and the third trunk see."""
+        if self.landmark is None:
+            eyes, mouth = thirds(images)
+        else:
+            with torch.no_grad():
+                points = self.landmark.landmarks(as_detected(images)).unflatten(1, (-1, 2))
+            eyes, mouth = around(images, points)
+        if self.enlarge:
+            size = images.shape[2:]
+            eyes, mouth = (F.interpolate(one, size, mode="bilinear", antialias=True) for one in (eyes, mouth))
+        return eyes, mouth
+
+    def fused(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """DML-Net Algorithm 2: ``f^1 = ReLU([v_2, v_3] W^1 + b^1), f^2 = ReLU([v_1, f^1] W^2 + b^2)``.
+
+        images (B, 3, S, S) -> f^2 (B, F) and the whole face's map (B, C, H, W); without regions v_1 (B, C) is f^2.
+        """
+        feature_map = self.backbone(images)
+        whole = feature_map.mean((2, 3))  # v_1 (B, C)
+        if self.fuse is None or self.fuse_local is None:
+            return whole, feature_map
+        eyes, mouth = self.crops(images)
+        if self.regions:
+            parts = [self.regions[name](one).mean((2, 3)) for name, one in (("eyes", eyes), ("mouth", mouth))]
+        else:  # one trunk, one pass: the crops are of one shape
+            parts = list(self.backbone(torch.cat([eyes, mouth])).mean((2, 3)).chunk(2))
+        local = self.fuse_local(torch.cat(parts, 1)).relu()
+        return self.fuse(torch.cat([whole, local], 1)).relu(), feature_map
+
+    def forward(self, images: Tensor) -> Output | PosedOutput:
+        fused, feature_map = self.fused(images)
+        embedding = fused if self.embed is None else self.embed(fused)
+        embedding = F.normalize(embedding) if self.embed is not None and self.unit else embedding
+        features = self.branch(fused)
+        output = Output(self.classifier(features), features, embedding, feature_map)
+        if self.pose_branch is None or self.pose_classifier is None:
+            return output
+        return PosedOutput(*output, self.pose_classifier(self.pose_branch(fused)))
+
+
+def _connected(inside: int, outside: int, deviation: float) -> nn.Linear:
+    """A fully connected layer: weights normal, biases 0; as PyTorch has it where the deviation is 0."""
+    layer = nn.Linear(inside, outside)
+    if deviation:
+        nn.init.normal_(layer.weight, std=deviation)
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+# --- Section 3.2.3: joint embedding feature learning -----------------------------------------------------
+
+
+def squared_distances(embeddings: Tensor) -> Tensor:
+    """DML-Net Eq. (1): ``D(e(x_1), e(x_2)) = ||e(x_1) - e(x_2)||_2^2`` of every pair: (B, D) -> (B, B), in float32."""
+    return (embeddings.float()[:, None] - embeddings.float()[None]).square().sum(2)
+
+
+def farthest_positive(distances: Tensor, positive: Tensor) -> Tensor:
+    """DML-Net Eq. (2): ``D_i^HP+ = max_p D(e(x_i), e(x_p^pose+))``, over the positives of each anchor in the batch.
+
+    distances (B, B), positive (B, B) bool: whether the second is a positive of the first -> (B,), -inf where none is.
+    """
+    return distances.masked_fill(~positive, -torch.inf).amax(1)
+
+
+def nearest_negative(distances: Tensor, negative: Tensor) -> Tensor:
+    """DML-Net Eq. (3): ``D_i^HP- = min_n D(e(x_i), e(x_n^pose-))``; like Eq. (2), +inf where none is."""
+    return distances.masked_fill(~negative, torch.inf).amin(1)
+
+
+def pose_loss(embeddings: Tensor, expression: Tensor, pose: Tensor, margin: float = 0.2, **form: Any) -> Tensor:
+    """DML-Net Eq. (4): ``L^pose = sum_i max(0, m^pose + D_i^HP+ - D_i^HP-)`` over the anchors that have both.
+
+    embeddings (B, D), labels (B,) -> (). Positives have the same expression in another pose, negatives another
+    expression in the same pose. ``form``: hinge and reduction of :func:`triplet_losses`.
+    """
+    return _triplets(embeddings, expression, pose, margin, **form)
+
+
+def identity_loss(embeddings: Tensor, expression: Tensor, identity: Tensor, margin: float = 0.2, **form: Any) -> Tensor:
+    """DML-Net Eq. (5): ``L^id = sum_i max(0, m^id + D_i^HI+ - D_i^HI-)``: as Eq. (4), with persons for poses."""
+    return _triplets(embeddings, expression, identity, margin, **form)
+
+
+def _triplets(
+    embeddings: Tensor, expression: Tensor, other: Tensor, margin: float, *, hinge: bool = True, reduction: str = "mean"
+) -> Tensor:
+    if reduction not in ("mean", "sum"):
+        raise ParameterError(f"reduction {reduction!r} of a triplet loss", do="choose mean or sum")
+    distances = squared_distances(embeddings)
+    same, alike = expression[:, None] == expression, other[:, None] == other
+    positive, negative = same & ~alike, ~same & alike
+    counts = positive.any(1) & negative.any(1)
+    terms = (margin + farthest_positive(distances, positive) - nearest_negative(distances, negative))[counts]
+    terms = terms.clamp(min=0) if hinge else terms
+    return terms.sum() / (counts.sum().clamp(min=1) if reduction == "mean" else 1)
+
+
+def triplet_losses(
+    embeddings: Tensor,
+    expression: Tensor,
+    pose: Tensor,
+    identity: Tensor,
+    *,
+    margins: tuple[float, float] = (0.2, 0.2),
+    hinge: bool = True,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> tuple[Tensor, Tensor]:
+    """DML-Net Eq. (6): ``L^triplet = L^pose + L^id``, as two terms; 0 where no anchor has a positive and a negative.
+
+    embeddings (B, D), labels (B,), margins m^pose and m^id -> two scalars. Every image of the batch is an anchor.
+
+    # Paper unclear: Eqs. (4), (5) have no max(0, .), so that pushing negatives
+    # away for ever lowers them without bound; ``hinge=False`` is as printed.
+    # Margins are not given, nor which images are anchors, and the sum makes the
+    # rate depend on the batch: ``mean`` is the default, ``sum`` is as printed.
+    """
+    form = {"hinge": hinge, "reduction": reduction}
+    first = pose_loss(embeddings, expression, pose, margins[0], **form)
+    return first, identity_loss(embeddings, expression, identity, margins[1], **form)
+
+
+# --- Section 3.2.4: dynamic weights ----------------------------------------------------------------------
+
+
+def dynamic_weights(history: Tensor, K: float = 2.0, T: float = 2.0) -> Tensor:  # as the paper calls them
+    """DML-Net Eq. (8): ``lambda_k = K exp(w_k / T) / sum_i exp(w_i / T)`` with ``w_k = L_k(t - 1) / L_k(t - 2)``.
+
+    history (2 or more, tasks): mean losses, the newest first -> (tasks,), which sum to K. As T grows each nears K over
+    the number of tasks (2/3 for the paper's three and its K, not the 1 that it names).
+    """
+    if history.ndim != 2 or len(history) < 2:
+        raise ParameterError(f"a history of shape {tuple(history.shape)}", do="give two rows or more, the newest first")
+    ratios = history[0] / history[1].clamp(min=1e-12)
+    return K * torch.softmax(ratios / T, 0)
+
+
+class DMLNetLoss(nn.Module):
+    """DML-Net Eq. (7): ``L = lambda_1 CE_e + lambda_2 CE_p + lambda_3 L^triplet``, of as many tasks as the network has.
+
+    output, batch (labels, pose, identity) -> the weighted terms, and beside them losses and lambdas as they are. With
+    ``dynamic`` the lambdas are Eq. (8)'s over means of ``WINDOW`` mini-batches, equal before there are two of these;
+    without, they stay equal; they always sum to ``K``, and one task alone has the weight 1. ``in_turn`` trains
+    expression and embedding alternately, a mini-batch each, as the paper does while the pose branch is frozen. Window,
+    history and lambdas are buffers and travel in the checkpoint.
+
+    # Paper unclear: whether windows slide (here they follow each other), and the weights without Eq. (8) (equal).
+    """
+
+    WINDOW = 5
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        *,
+        margins: tuple[float, float] = (0.2, 0.2),
+        kinds: Sequence[Literal["pose", "identity"]] = ("pose", "identity"),
+        hinge: bool = True,
+        reduction: Literal["mean", "sum"] = "mean",
+        dynamic: bool = True,
+        in_turn: bool = False,
+        K: float = 2.0,  # K and T as the paper calls them
+        T: float = 2.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.tasks, self.in_turn, self.dynamic = tuple(tasks), in_turn, dynamic and len(tasks) > 1
+        self.metric = {"margins": margins, "hinge": hinge, "reduction": reduction}
+        self.kinds = tuple(kinds)
+        self.K, self.T = K, T
+        self.cross_entropy = CrossEntropy(label_smoothing)
+        number = len(tasks)
+        self.register_buffer("lambdas", torch.full((number,), K / number if number > 1 else 1.0))
+        self.register_buffer("window", torch.zeros(self.WINDOW, number))
+        self.register_buffer("means", torch.zeros(2, number))  # the newest first
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def losses(self, output: Output | PosedOutput, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each task's loss, not weighted. A pose that is not known (-1) does not count."""
+        found = {"expression": self.cross_entropy(output, batch)["cross_entropy"]}
+        if "pose" in self.tasks:
+            known = (batch["pose"] >= 0).sum().clamp(min=1)
+            whole = F.cross_entropy(output.pose_logits, batch["pose"], ignore_index=-1, reduction="sum")
+            found["pose"] = whole / known
+        if "triplet" in self.tasks:
+            labels = (batch[name] for name in ("labels", "pose", "identity"))
+            both = dict(
+                zip(("pose", "identity"), triplet_losses(output.embedding, *labels, **self.metric), strict=True)
+            )
+            found["triplet"] = torch.stack([both[kind] for kind in self.kinds]).sum()  # Eq. (6)
+        return found
+
+    def forward(
+        self, output: Output | PosedOutput, batch: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        losses = self.losses(output, batch)
+        lambdas = dict(zip(self.tasks, self.lambdas.clone(), strict=True))
+        if self.in_turn:
+            turn = self.tasks[int(self.steps) % len(self.tasks)]
+            lambdas = {name: torch.zeros_like(weight) + (name == turn) for name, weight in lambdas.items()}
+        terms = {name: lambdas[name] * loss for name, loss in losses.items()}
+        told = {f"loss_{name}": loss.detach() for name, loss in losses.items()}
+        self._note(torch.stack([loss.detach().float() for loss in losses.values()]))
+        return terms, told | ({f"lambda_{name}": weight for name, weight in lambdas.items()} if self.dynamic else {})
+
+    def _note(self, losses: Tensor) -> None:
+        """Take in the losses of a mini-batch; a full window gives the lambdas of the next."""
+        place = int(self.steps) % self.WINDOW
+        self.window[place] = losses
+        self.steps += 1
+        if place == self.WINDOW - 1:
+            self.means.copy_(torch.stack([self.window.mean(0), self.means[0]]))
+            if self.dynamic and int(self.steps) >= 2 * self.WINDOW:
+                self.lambdas.copy_(dynamic_weights(self.means, self.K, self.T))
+
+
+# --- Section 4.1: recipes ------------------------------------------------------------------------------
+
+
+Method = Literal["single", "mfe", "mfe-hpe", "mfe-jefl", "mfe-hpe-jefl", "dmlnet"]
+"""The rows of Table 8, whose first is a single trunk, and the embedding without pose estimation, trained first."""
+_NINE, _FIVE = (-90, -60, -45, -30, 0, 30, 45, 60, 90), (-45, -30, 0, 30, 45)
+ANGLES: Mapping[str, tuple[float, ...]] = {
+    **dict.fromkeys(("dmlnet-kdef-56-14", "phanet-kdef", "lan-kdef-10fold"), (-90, -45, 0, 45, 90)),
+    **dict.fromkeys(("dmlnet-bu3dfe-70-30", "dmlnet-bu3dfe-to-sfew", "phanet-bu3dfe-9pan"), _NINE),
+    **dict.fromkeys(("dmlnet-bu3dfe-5pan", "phanet-bu3dfe-5pan"), _FIVE),
+    **dict.fromkeys(("dmlnet-multipie", "phanet-multipie", "pata-multipie-s1"), (-30, -15, 0, 15, 30)),
+}
+"""Classes of pose by protocol, degrees of yaw: the cameras' pans."""
+IN_THE_WILD = (-60, -40, -15, 0, 15, 40, 60)
+"""Classes of pose elsewhere: those that the paper gave SFEW's images."""
+PROTOCOL = {
+    **dict.fromkeys(("kdef", "kdef-twin"), "dmlnet-kdef-56-14"),
+    **dict.fromkeys(("bu3dfe", "bu3dfe-twin"), "dmlnet-bu3dfe-70-30"),
+    **dict.fromkeys(("multipie", "multipie-twin"), "dmlnet-multipie"),
+}
+"""The paper's split, where it is not the usual one."""
+
+
+class DMLNetRecipe(Recipe):
+    """A run of one of Table 8's rows.
+
+    All rows see the same five-tuples and are trained as long, in two stages: for ``first_epochs`` without the pose
+    branch, which the paper freezes at first, expression and embedding in turn; then for ``epochs`` all together.
+    """
+
+    method: Method = "dmlnet"
+    trunk: Literal["resnet50", "resnet18"] = Field(default="resnet50", description="each of the three")
+    first_epochs: Count = Field(default=1, description="epochs before the pose branch joins; 0 for none")
+    fused: Positive = Field(default=512, description="numbers of each fusion layer and branch")
+    embedding: Positive = Field(default=128, description="numbers of e(x)")
+    unit: bool = Field(default=True, description="whether e(x) has length 1")
+    deviation: Annotated[float, Field(ge=0)] = Field(
+        default=0.04, description="of fully connected layers at the start, Table 1; 0 for PyTorch's own start"
+    )
+    margin_pose: Annotated[float, Field(ge=0)] = Field(default=0.2, description="m^pose of Eq. (4)")
+    margin_identity: Annotated[float, Field(ge=0)] = Field(default=0.2, description="m^id of Eq. (5)")
+    triplets: Literal["both", "pose", "identity"] = Field(default="both", description="terms of Eq. (6)")
+    hinge: bool = Field(default=True, description="max(0, .) in Eqs. (4) and (5); off as printed")
+    reduction: Literal["mean", "sum"] = Field(default="mean", description="over the anchors; sum as printed")
+    weight_sum: Annotated[float, Field(gt=0)] = Field(default=2.0, description="K of Eq. (8)")
+    temperature: Annotated[float, Field(gt=0)] = Field(default=2.0, description="T of Eq. (8)")
+    in_turn: bool = Field(default=False, description="expression and embedding in turn, a mini-batch each")
+    shared: bool = Field(default=False, description="whether the three trunks are one")
+    crops: Literal["thirds", "landmarks"] = Field(default="thirds", description="where eyes and mouth are looked for")
+    enlarge: bool = Field(default=False, description="whether crops are resized to the image's size")
+
+    def check(self) -> None:
+        super().check()
+        if self.batch_size % 5:
+            what = f"batch_size = {self.batch_size}: a mini-batch holds whole five-tuples."
+            raise ParameterError(what, do="take a multiple of 5, the paper's 15")
+        if self.pretraining and not self.first_epochs:
+            what = f"pretraining = '{self.pretraining}' is for a first stage, which this run does not have."
+            raise ParameterError(what, do="set first_epochs, too, or leave pretraining out")
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "trunk": "resnet18", "images": 320, "batch_size": 30, "fused": 32, "embedding": 16, "learning_rate": 5e-3,
+    },
+    "quick": {  # on so few images narrow bottlenecks, and layers that begin near 0, hardly leave chance
+        "trunk": "resnet18", "width": 20, "deviation": 0.0, "epochs": 14, "first_epochs": 14, "batch_size": 30,
+        "learning_rate": 2e-3,
+        "final_rate": 0.02, "weight_decay": 0.05, "average": 0.99, "fused": 128, "embedding": 64, "standardise": True,
+        "mirror": True, "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15, "erase": 0.0,
+    },
+    "paper": {
+        "epochs": 450, "first_epochs": 50, "batch_size": 15, "learning_rate": 0.01, "weight_decay": 0.0, "warmup": 0.0,
+        "schedule": "step", "decay": 0.8, "decay_epochs": 20, "average": 0.9999, "flip": False,
+        **dict.fromkeys(("rotation", "shift", "zoom", "contrast", "erase"), 0.0),
+    },
+}  # fmt: skip
+_OURS = {
+    "epochs": 20, "first_epochs": 20, "batch_size": 60, "learning_rate": 1e-3, "weight_decay": 0.05, "warmup": 0.1,
+    "schedule": "cosine", "average": 0.998, "flip": True, "mirror": True,
+    "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15,
+}  # fmt: skip
+"""At ``paper``: a rate that networks of random weights bear, images that vary, fewer and larger mini-batches."""
+_EPOCHS = {
+    **dict.fromkeys(("bu3dfe", "bu3dfe-twin"), 4), **dict.fromkeys(("multipie", "multipie-twin"), 10),
+    **dict.fromkeys(("sfew", "sfew-twin"), 20), "ferplus": 3, "ferplus-twin": 8,
+}  # fmt: skip
+"""At ``quick``, of each stage: more images, fewer passes over them."""
+
+
+def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object) -> DMLNetRecipe:
+    """The parameters of one run. Any field can be changed by name.
+
+    ``paper`` is the published setting: 224 x 224, Adam, rate 0.01, decay 0.8, mini-batches of 15, 500 epochs, running
+    mean 0.9999. ``quick`` has three narrow ResNet-18 at 48 x 48, mini-batches of 30 and rates of ours.
+    # Paper unclear: after how many epochs the rate decays (20 here), for how many the pose branch stands still (50),
+    # whether images are augmented (not), when training stops; here the best epoch on validation people counts.
+    """
+    check_preset(preset)
+    for name in filter(None, (dataset, changes.get("pretraining"), changes.get("also_on"))):
+        if name not in USUAL:
+            raise ParameterError(unknown("data set to train on", str(name), USUAL))
+    trunk = {
+        name: SIZES[preset][name] for name in ("image_size", "width", "stem", "last_stride") if name in SIZES[preset]
+    }
+    values = {"paper": "dmlnet", "preset": preset, "dataset": dataset, "protocol": _protocol(dataset), **trunk}
+    values |= {"setting": "published" if preset == "paper" else "ours", "optimiser": "adamw"} | _PRESETS[preset]
+    if preset == "quick" and dataset in _EPOCHS:
+        values |= dict.fromkeys(("epochs", "first_epochs"), _EPOCHS[dataset])
+    if preset == "paper" and changes.get("setting") == "ours":
+        values |= _OURS
+    return build(DMLNetRecipe, values | changes)
+
+
+def _protocol(dataset: str) -> str:
+    return PROTOCOL.get(dataset, USUAL[dataset])
+
+
+_FIRST = {"mfe-hpe": "mfe", "mfe-hpe-jefl": "mfe-jefl", "dmlnet": "mfe-jefl"}
+"""What a row of Table 8 is before its pose branch joins."""
+_OF_EMBEDDING = ("embedding", "unit", "margin_pose", "margin_identity", "triplets", "hinge", "reduction")
+_OF_WEIGHTS = ("weight_sum", "temperature")
+
+
+def stages(recipe: DMLNetRecipe) -> dict[str, DMLNetRecipe]:
+    """The run that trains a row without its pose branch; with ``pretraining`` on that data set, all of it.
+
+    Fields that it does not depend on are set to their defaults, so that all runs which share it find the same one.
+    """
+    if not recipe.first_epochs:
+        return {}
+    method = _FIRST.get(recipe.method, recipe.method)
+    without = {"pretraining", "also_on", "first_epochs", *_OF_WEIGHTS, *(() if "jefl" in method else _OF_EMBEDDING)}
+    changes = {name: DMLNetRecipe.model_fields[name].default for name in without}
+    changes |= {"method": method, "epochs": recipe.first_epochs, "first_epochs": 0, "in_turn": "jefl" in method}
+    if recipe.pretraining:
+        protocol = _protocol(recipe.pretraining)
+        changes |= {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
+    return {"first": recipe.but(**changes)}
+
+
+def _has(recipe: DMLNetRecipe, part: str) -> bool:
+    """Whether a row of Table 8 has pose estimation (``hpe``) or the embedding (``jefl``)."""
+    return part in recipe.method or recipe.method == "dmlnet"
+
+
+def starts(recipe: DMLNetRecipe) -> dict[str, str]:
+    """Weights from elsewhere: of the whole face's trunk, and of the landmark network where crops need one."""
+    crops = recipe.crops == "landmarks" and recipe.method != "single"
+    return {"backbone": recipe.start} | ({"landmark": "landmarks"} if crops else {})
+
+
+def truth(recipe: DMLNetRecipe, data: Prepared) -> dict[str, Truth]:
+    """``pose``, the classes of a second head, and ``identity``, who is on each image (-1: nobody knows).
+
+    A set that does not know how heads are turned, or who is on its images, is an error.
+    """
+    manifest, angles = data.manifest, _angles(recipe)
+    column = next((name for name in ("pan", "yaw") if name in manifest and manifest[name].notna().any()), "")
+    if not column:
+        raise DataError(f"{data.name} does not know how heads are turned, which DML-Net learns.", do=LABELLED)
+    names = manifest["subject"].to_numpy()
+    if not (names != "").any():
+        raise DataError(f"{data.name} does not know who is on its images, which DML-Net's triplets need.", do=LABELLED)
+    people = np.where(names == "", -1, np.unique(names, return_inverse=True)[1])
+    return {"pose": pose_classes(manifest[column].to_numpy(float), angles), "identity": Truth(people)}
+
+
+LABELLED = "take a twin, or a data set whose manifest has yaw and subject"
+
+
+def _angles(recipe: DMLNetRecipe) -> tuple[float, ...]:
+    return ANGLES.get(recipe.protocol, IN_THE_WILD)
+
+
+def order(recipe: DMLNetRecipe, data: Prepared, rows: np.ndarray, epoch: int) -> list[np.ndarray]:
+    """The five-tuples of an epoch, so many in a mini-batch as it holds; Algorithm 1 runs anew before each epoch.
+
+    Images that are in no five-tuple are not seen in this epoch, nor are those without a pose or a person.
+    """
+    labels = [data.labels(), *(one.values for one in truth(recipe, data).values())]
+    known = rows[np.all([label[rows] >= 0 for label in labels], axis=0)]
+    found = five_tuples(*(label[known] for label in labels), seed=[recipe.seed, recipe.fold, epoch])
+    if not len(found):
+        what = f"No five-tuple can be made of the {len(known)} training images of {data.name} whose labels are known."
+        raise DataError(what, do="give each expression two people and two poses, each person and pose two expressions")
+    each = recipe.batch_size // 5
+    return [known[found[start : start + each]].ravel() for start in range(0, len(found), each)]
+
+
+TRUNKS: Mapping[str, type[ResNet18 | ResNet50]] = {"resnet18": ResNet18, "resnet50": ResNet50}
+
+
+def model(recipe: DMLNetRecipe, classes: int) -> DMLNet:
+    """The network that a recipe describes, freshly initialised."""
+    regions = recipe.method != "single"
+    return DMLNet(
+        lambda: TRUNKS[recipe.trunk](recipe.width, recipe.stem, recipe.last_stride),
+        classes,
+        regions=regions,
+        poses=len(_angles(recipe)) if _has(recipe, "hpe") else 0,
+        embedding=recipe.embedding if _has(recipe, "jefl") else 0,
+        fused=recipe.fused,
+        shared=recipe.shared,
+        enlarge=recipe.enlarge,
+        unit=recipe.unit,
+        deviation=recipe.deviation,
+        landmark=MobileFaceNet(recipe.image_size) if recipe.crops == "landmarks" and regions else None,
+    )
+
+
+def criterion(recipe: DMLNetRecipe, network: nn.Module) -> DMLNetLoss:
+    """The loss that a recipe describes."""
+    parts = {"expression": True, "pose": _has(recipe, "hpe"), "triplet": _has(recipe, "jefl")}
+    return DMLNetLoss(
+        [name for name, there in parts.items() if there],
+        margins=(recipe.margin_pose, recipe.margin_identity),
+        kinds=("pose", "identity") if recipe.triplets == "both" else (recipe.triplets,),
+        hinge=recipe.hinge,
+        reduction=recipe.reduction,
+        dynamic=recipe.method == "dmlnet",
+        in_turn=recipe.in_turn,
+        K=recipe.weight_sum,
+        T=recipe.temperature,
+        label_smoothing=recipe.label_smoothing,
+    )
+
+
+def features(network: nn.Module, images: Tensor) -> Tensor:
+    """What the expression branch's softmax sees of each image, (B, 3, S, S) -> (B, F); the paper's t-SNEs show it."""
+    return network(images).features

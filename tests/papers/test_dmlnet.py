@@ -1,0 +1,492 @@
+"""DML-Net: five-tuples against a search through all samples, losses against loops and a library's, the networks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.losses import TripletMarginLoss
+from pytorch_metric_learning.miners import BatchHardMiner
+from pytorch_metric_learning.reducers import MeanReducer
+from tiny import manifest, write_prepared
+from torch import Tensor
+from torch.nn import functional as F
+
+from fercore.backbones.mobilefacenet import MobileFaceNet
+from fercore.backbones.resnet import ResNet50
+from fercore.data.labels import pose_classes
+from fercore.data.prepared import open_prepared
+from fercore.errors import DataError, ParameterError
+from fercore.papers import dmlnet
+from fercore.papers.dmlnet import DMLNet, DMLNetLoss, Output, PosedOutput
+
+# --- Algorithm 1: five-tuples ----------------------------------------------------------------------------
+
+
+def naive(expression: np.ndarray, pose: np.ndarray, identity: np.ndarray, seed: int) -> np.ndarray:
+    """Algorithm 1 as it is printed: each of the four partners is looked for among all that are left."""
+    rows = np.random.default_rng(seed).permutation(len(expression)).tolist()
+    left, tuples = list(rows), []
+    for anchor in rows:
+        if anchor not in left:
+            continue
+        rules = [(expression, pose), (pose, expression), (expression, identity), (identity, expression)]
+        taken = [anchor]
+        for same, other in rules:
+            fits = (r for r in left if r not in taken and same[r] == same[anchor] and other[r] != other[anchor])
+            if (partner := next(fits, None)) is None:
+                break
+            taken.append(partner)
+        if len(taken) == 5:
+            tuples.append(taken)
+            left = [row for row in left if row not in taken]
+    return np.array(tuples, np.int64).reshape(-1, 5)
+
+
+samples = st.integers(0, 60).flatmap(
+    lambda n: st.tuples(*(st.lists(st.integers(0, most), min_size=n, max_size=n) for most in (3, 2, 4)))
+)
+
+
+@pytest.mark.equation("DML-Net Algorithm 1")
+@settings(max_examples=150, deadline=None)
+@given(samples, st.integers(0, 2**32 - 1))
+def test_five_tuples_are_those_of_a_search_through_all(labels: tuple[list[int], ...], seed: int) -> None:
+    e, p, s = (np.array(one, int) for one in labels)
+    found = dmlnet.five_tuples(e, p, s, seed=seed)
+    assert np.array_equal(found, naive(e, p, s, seed))
+    assert len(np.unique(found)) == found.size, "no sample twice"
+    anchor, pose_positive, pose_negative, identity_positive, identity_negative = found.T
+    for same, other, partner in (
+        (e, p, pose_positive), (p, e, pose_negative), (e, s, identity_positive), (s, e, identity_negative),
+    ):  # fmt: skip
+        assert (same[anchor] == same[partner]).all() and (other[anchor] != other[partner]).all()
+
+
+@pytest.mark.parametrize("shares", [[1, 1, 1, 1, 1, 1, 1, 1], [47, 26, 9, 9, 5, 1, 2, 1]])
+def test_as_few_samples_are_left_over_as_by_the_printed_search(shares: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    e = rng.choice(8, 800, p=np.array(shares) / sum(shares))
+    p, s = rng.integers(0, 5, 800), rng.integers(0, 40, 800)
+    ours, printed = dmlnet.five_tuples(e, p, s, seed=1), naive(e, p, s, 1)
+    assert ours.size == printed.size > 400
+
+
+def test_five_tuples_depend_on_the_seed_and_take_names() -> None:
+    names = [list("abab" * 10), list("ccdd" * 10), list("eeeeffff" * 5)]
+    one, same, other = (dmlnet.five_tuples(*names, seed=seed) for seed in ([3, 1], [3, 1], [3, 2]))
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(("p", "s"), [([0] * 20, list(range(10)) * 2), ([0, 1] * 10, [0] * 20)])
+def test_one_pose_or_one_person_gives_no_five_tuple(p: list[int], s: list[int]) -> None:
+    assert dmlnet.five_tuples([0, 0, 1, 1] * 5, p, s, seed=0).shape == (0, 5)
+
+
+def test_five_tuples_of_nothing_and_of_uneven_labels() -> None:
+    assert dmlnet.five_tuples([], [], [], seed=0).shape == (0, 5)
+    with pytest.raises(DataError, match="three labels"):
+        dmlnet.five_tuples([0, 1], [0, 1], [0], seed=0)
+
+
+# --- Eqs. (1) to (6): triplets ---------------------------------------------------------------------------
+
+
+def batch_of(size: int, seed: int = 0, *, people: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(size, 6, generator=g), *(torch.randint(0, k, (size,), generator=g) for k in (3, 3, people))
+
+
+@pytest.mark.equation("DML-Net Eq. (1)")
+def test_eq1_by_loop() -> None:
+    x = torch.randn(5, 3)
+    for i, j in np.ndindex(5, 5):
+        squares = sum((a - b) ** 2 for a, b in zip(x[i].tolist(), x[j].tolist(), strict=True))
+        assert dmlnet.squared_distances(x)[i, j].item() == pytest.approx(squares, abs=1e-5)
+
+
+def loop(x: Tensor, e: Tensor, other: Tensor, margin: float, hinge: bool) -> list[float]:
+    """The terms of Eq. (4), or (5), of the anchors that have both: m + the farthest positive - the nearest negative."""
+    terms = []
+    for i in range(len(x)):
+        distance = [float((x[i] - x[j]).square().sum()) for j in range(len(x))]
+        far = [distance[j] for j in range(len(x)) if e[j] == e[i] and other[j] != other[i]]
+        near = [distance[j] for j in range(len(x)) if e[j] != e[i] and other[j] == other[i]]
+        if far and near:
+            term = margin + max(far) - min(near)
+            terms.append(max(0.0, term) if hinge else term)
+    return terms
+
+
+@pytest.mark.equation("DML-Net Eq. (2)", "DML-Net Eq. (3)", "DML-Net Eq. (4)", "DML-Net Eq. (5)")
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 24), st.integers(0, 10**6), st.booleans(), st.sampled_from(["mean", "sum"]))
+def test_eqs_2_to_5_are_those_of_loops(size: int, seed: int, hinge: bool, reduction: str) -> None:
+    x, e, p, s = batch_of(size, seed)
+    found = dmlnet.triplet_losses(x, e, p, s, margins=(0.3, 0.7), hinge=hinge, reduction=reduction)
+    for term, other, margin in zip(found, (p, s), (0.3, 0.7), strict=True):
+        terms = loop(x, e, other, margin, hinge)
+        expected = sum(terms) / (max(1, len(terms)) if reduction == "mean" else 1)
+        assert term.item() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+DISTANCE = LpDistance(normalize_embeddings=False, p=2, power=2)
+
+
+def test_the_hardest_are_those_of_the_library_s_miner() -> None:
+    """Where a positive is any other image of the class and a negative any of another class, as in batch-hard mining."""
+    x, e, _, _ = batch_of(40)
+    same = e[:, None] == e
+    distances = dmlnet.squared_distances(x)
+    others = same & ~torch.eye(40, dtype=torch.bool)
+    far, near = dmlnet.farthest_positive(distances, others), dmlnet.nearest_negative(distances, ~same)
+    counts = others.any(1) & (~same).any(1)
+    anchors, positives, negatives = BatchHardMiner(distance=DISTANCE)(x, e)
+    assert anchors.tolist() == torch.arange(40)[counts].tolist()
+    assert torch.allclose(far[counts], distances[anchors, positives])
+    assert torch.allclose(near[counts], distances[anchors, negatives])
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.2, 50.0])
+def test_the_loss_of_the_same_triplets_is_the_library_s(margin: float) -> None:
+    x, e, p, s = batch_of(40)
+    distances = dmlnet.squared_distances(x)
+    same = e[:, None] == e
+    for term, other in zip(dmlnet.triplet_losses(x, e, p, s, margins=(margin, margin)), (p, s), strict=True):
+        alike = other[:, None] == other
+        positives = distances.masked_fill(~(same & ~alike), -1).argmax(1)
+        negatives = distances.masked_fill(~(~same & alike), 1e9).argmin(1)
+        anchors = ((same & ~alike).any(1) & (~same & alike).any(1)).nonzero().squeeze(1)
+        library = TripletMarginLoss(margin, distance=DISTANCE, reducer=MeanReducer())
+        chosen = (anchors, positives[anchors], negatives[anchors])
+        assert term.item() == pytest.approx(library(x, e, chosen).item(), rel=1e-5)
+
+
+@pytest.mark.equation("DML-Net Eq. (6)")
+def test_eq6_is_the_sum_of_the_kinds_that_are_asked_for() -> None:
+    x, e, p, s = batch_of(30)
+    output, batch = Output(x[:, :3], x, x, x), {"labels": e, "pose": p, "identity": s}
+    pose, identity = dmlnet.triplet_losses(x, e, p, s)
+    for kinds, expected in ((("pose", "identity"), pose + identity), (("pose",), pose), (("identity",), identity)):
+        loss = DMLNetLoss(["expression", "triplet"], kinds=kinds)
+        assert loss.losses(output, batch)["triplet"] == expected > 0
+
+
+def test_limits_of_the_triplets() -> None:
+    e, p = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0])
+    apart = torch.tensor([[0.0], [1.0], [3.0]])  # the positive at 1, the negative at 9, in squares
+    (pose, identity) = dmlnet.triplet_losses(apart, e, p, torch.tensor([0, 1, 2]), margins=(0.5, 0.5))
+    assert pose == 0 and identity == 0, "far enough; and of no person is there another expression"
+    (printed, _) = dmlnet.triplet_losses(apart, e, p, torch.tensor([0, 1, 2]), margins=(0.5, 0.5), hinge=False)
+    assert printed == pytest.approx(0.5 + 1 - 9)
+    (further, _) = dmlnet.triplet_losses(100 * apart, e, p, torch.tensor([0, 1, 2]), hinge=False)
+    assert further < -70_000, "without a hinge there is no end"
+    (wrong, _) = dmlnet.triplet_losses(apart[[0, 2, 1]], e, p, torch.tensor([0, 1, 2]), margins=(0.5, 0.5))
+    assert wrong == pytest.approx(0.5 + 9 - 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("people", [1, 4])
+def test_anchors_without_a_partner_add_nothing_and_nothing_is_nan(dtype: torch.dtype, people: int) -> None:
+    x, e, p, s = batch_of(12, people=people)
+    x = x.to(dtype).requires_grad_()
+    pose, identity = dmlnet.triplet_losses(x, e, p, s)
+    (pose + identity).backward()
+    assert torch.isfinite(x.grad).all() and math.isfinite(pose.item())
+    assert (identity == 0) == (people == 1)
+    alone, _ = dmlnet.triplet_losses(x[:1], e[:1], p[:1], s[:1])
+    assert alone == 0
+
+
+def test_an_unknown_reduction_is_refused() -> None:
+    with pytest.raises(ParameterError, match="median"):
+        dmlnet.triplet_losses(*batch_of(3), reduction="median")
+
+
+# --- Eqs. (7), (8): dynamic weights ----------------------------------------------------------------------
+
+
+@pytest.mark.equation("DML-Net Eq. (8)")
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=1, max_size=5),
+    st.floats(0.5, 5),
+    st.floats(0.5, 9),
+)
+def test_eq8_by_loop(means: list[tuple[float, float]], K: float, T: float) -> None:
+    history = torch.tensor(means, dtype=torch.float64).T
+    found = dmlnet.dynamic_weights(history, K, T)
+    shares = [math.exp(new / old / T) for new, old in means]
+    assert found.tolist() == pytest.approx([K * share / sum(shares) for share in shares])
+    assert found.sum().item() == pytest.approx(K)
+
+
+def test_eq8_favours_what_falls_slowest_and_nears_equal_weights() -> None:
+    history = torch.tensor([[0.9, 0.5, 0.1], [1.0, 1.0, 1.0]])
+    weights = dmlnet.dynamic_weights(history)
+    assert weights[0] > weights[1] > weights[2]
+    assert dmlnet.dynamic_weights(history, T=1e6).tolist() == pytest.approx([2 / 3] * 3, rel=1e-5), "not 1, as printed"
+    with pytest.raises(ParameterError, match="two rows"):
+        dmlnet.dynamic_weights(history[:1])
+
+
+def answers(seed: int, size: int = 20) -> tuple[PosedOutput, dict[str, Tensor]]:
+    x, e, p, s = batch_of(size, seed)
+    return PosedOutput(x[:, :3], x, x, x, x[:, 3:]), {"labels": e, "pose": p, "identity": s}
+
+
+@pytest.mark.equation("DML-Net Eq. (7)")
+def test_eq7_weighs_by_means_of_five_mini_batches() -> None:
+    loss = DMLNetLoss(["expression", "pose", "triplet"])
+    seen = []
+    for step in range(16):
+        output, batch = answers(step)
+        terms, told = loss(output, batch)
+        plain = {
+            "expression": F.cross_entropy(output.logits, batch["labels"]),
+            "pose": F.cross_entropy(output.pose_logits, batch["pose"]),
+            "triplet": sum(
+                dmlnet.triplet_losses(output.embedding, *(batch[k] for k in ("labels", "pose", "identity")))
+            ),
+        }
+        means = torch.tensor(seen[: 5 * (step // 5)]).unflatten(0, (-1, 5)).mean(1) if step > 9 else None
+        weights = torch.full((3,), 2 / 3) if means is None else dmlnet.dynamic_weights(means[[-1, -2]])
+        for k, (name, value) in enumerate(plain.items()):
+            assert terms[name].item() == pytest.approx((weights[k] * value).item(), rel=1e-5)
+            assert told[f"loss_{name}"].item() == pytest.approx(value.item(), rel=1e-5)
+            assert told[f"lambda_{name}"].item() == pytest.approx(weights[k].item(), rel=1e-5)
+        seen.append([value.item() for value in plain.values()])
+
+
+def test_weights_travel_with_the_loss() -> None:
+    one, other = (DMLNetLoss(["expression", "pose", "triplet"]) for _ in range(2))
+    for step in range(13):
+        one(*answers(step))
+    other.load_state_dict(one.state_dict())
+    for step in range(13, 20):
+        assert all(
+            torch.equal(a, b) for a, b in zip(*(loss(*answers(step))[0].values() for loss in (one, other)), strict=True)
+        )
+
+
+def test_fixed_weights_stay_and_one_task_has_none() -> None:
+    fixed, alone = DMLNetLoss(["expression", "pose"], dynamic=False), DMLNetLoss(["expression"])
+    for step in range(12):
+        output, batch = answers(step)
+        terms, told = fixed(output, batch)
+        assert terms["pose"] == told["loss_pose"] and not any(name.startswith("lambda") for name in told)
+        assert alone(output, batch)[0]["expression"].item() == F.cross_entropy(output.logits, batch["labels"]).item()
+
+
+def test_in_turn_each_mini_batch_has_one_task() -> None:
+    loss = DMLNetLoss(["expression", "triplet"], in_turn=True)
+    turns = [[name for name, term in loss(*answers(step))[0].items() if term != 0] for step in range(4)]
+    assert turns == [["expression"], ["triplet"]] * 2
+
+
+def test_a_pose_that_nobody_knows_does_not_count() -> None:
+    output, batch = answers(0)
+    unknown = torch.where(torch.arange(20) < 7, batch["pose"], -1)
+    loss = DMLNetLoss(["expression", "pose"])
+    found = loss.losses(output, batch | {"pose": unknown})["pose"]
+    assert found.item() == pytest.approx(F.cross_entropy(output.pose_logits[:7], unknown[:7]).item(), rel=1e-6)
+    assert loss.losses(output, batch | {"pose": torch.full((20,), -1)})["pose"] == 0
+
+
+# --- the network -----------------------------------------------------------------------------------------
+
+
+def small(**changes: Any) -> DMLNet:
+    torch.manual_seed(0)
+    return DMLNet(lambda: ResNet50(8, "small", 1), 7, **({"fused": 24} | changes))
+
+
+def test_trunk_is_torchvisions_resnet50_without_its_classifier() -> None:
+    ours, theirs = ResNet50(), torchvision.models.resnet50()
+    theirs.fc = torch.nn.Identity()
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(2, 3, 96, 96)
+    assert torch.allclose(ours.eval()(images).mean((2, 3)), theirs.eval()(images), atol=1e-5)
+    assert sum(p.numel() for p in ours.parameters()) == 23_508_032
+
+
+NETWORKS: list[dict[str, Any]] = [
+    {"regions": False}, {}, {"poses": 5}, {"embedding": 16}, {"poses": 5, "embedding": 16},
+    {"shared": True, "poses": 9},
+    {"enlarge": True}, {"embedding": 16, "unit": False}, {"landmark": MobileFaceNet(48)},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", NETWORKS)
+def test_shapes_finite_and_a_gradient_in_every_trainable_parameter(changes: dict[str, Any]) -> None:
+    network = small(**changes).train()
+    output = network(torch.randn(6, 3, 48, 48))
+    assert output.logits.shape == (6, 7) and output.features.shape == (6, 24)
+    assert isinstance(output, PosedOutput) == ("poses" in changes)
+    whole = output.logits.square().sum() + output.embedding.sum()
+    if isinstance(output, PosedOutput):
+        assert output.pose_logits.shape == (6, changes["poses"])
+        whole = whole + output.pose_logits.square().sum()
+    whole.backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.requires_grad != name.startswith("landmark"), name
+        if parameter.requires_grad:
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all() and parameter.grad.any(), name
+    length = output.embedding.norm(dim=1)
+    assert torch.allclose(length, torch.ones(6)) == (changes.get("embedding", 0) > 0 and changes.get("unit", True))
+
+
+@pytest.mark.equation("DML-Net Algorithm 2")
+def test_algorithm_2_by_hand() -> None:
+    network = small(poses=5, embedding=16).eval()
+    images = torch.randn(3, 3, 48, 48)
+    v1, v2, v3 = (
+        trunk(part).mean((2, 3)) for trunk, part in (
+            (network.backbone, images), (network.regions["eyes"], images[:, :, :16]),
+            (network.regions["mouth"], images[:, :, 32:]),
+        )
+    )  # fmt: skip
+    f1 = torch.relu(torch.cat([v2, v3], 1) @ network.fuse_local.weight.T + network.fuse_local.bias)
+    f2 = torch.relu(torch.cat([v1, f1], 1) @ network.fuse.weight.T + network.fuse.bias)
+    assert torch.allclose(network.fused(images)[0], f2, atol=1e-6)
+    output = network(images)
+    assert torch.allclose(output.embedding, F.normalize(network.embed(f2)), atol=1e-6)
+    assert torch.allclose(output.features, network.branch(f2), atol=1e-6)
+
+
+def test_a_shared_trunk_sees_all_three_regions() -> None:
+    network = small(shared=True).eval()
+    images = torch.randn(3, 3, 48, 48)
+    v1, v2, v3 = (network.backbone(part).mean((2, 3)) for part in (images, images[:, :, :16], images[:, :, 32:]))
+    f1 = network.fuse_local(torch.cat([v2, v3], 1)).relu()
+    assert torch.allclose(network.fused(images)[0], network.fuse(torch.cat([v1, f1], 1)).relu(), atol=1e-5)
+    assert not network.regions
+
+
+def test_fully_connected_layers_begin_as_table_1_says() -> None:
+    network = DMLNet(lambda: ResNet50(16, "small", 1), 7, poses=9, embedding=128)
+    for name in ("fuse_local", "fuse", "embed", "branch", "pose_branch"):
+        assert getattr(network, name).weight.std().item() == pytest.approx(0.04, rel=0.03)
+    for name in ("classifier", "pose_classifier"):
+        assert getattr(network, name).weight.std().item() == pytest.approx(1 / 512, rel=0.06)
+    usual = DMLNet(lambda: ResNet50(16, "small", 1), 7, deviation=0)
+    assert usual.classifier.weight.abs().max().item() == pytest.approx(512**-0.5, rel=0.01)
+
+
+def test_regions_lie_around_what_is_found_and_end_at_the_image() -> None:
+    images = torch.arange(48.0).view(1, 1, 48, 1).expand(3, 3, 48, 48)  # each row says which one it is
+    points = torch.zeros(3, 68, 2)
+    points[:, 36:48, 1] = torch.tensor([[0.25], [0.0], [0.5]])
+    points[:, 48:, 1] = torch.tensor([[0.75], [1.0], [0.7]])
+    eyes, mouth = dmlnet.around(images, points)
+    assert eyes.shape == mouth.shape == (3, 3, 16, 48)
+    assert [part[0, 0, 0].item() for part in eyes] == [4, 0, 16]
+    assert [part[0, 0, 0].item() for part in mouth] == [28, 32, 26]
+    assert (eyes[0, 1, :, 5] == torch.arange(4.0, 20)).all()
+
+
+def test_the_landmark_network_stands_still() -> None:
+    network = small(landmark=MobileFaceNet(48)).train()
+    before = {name: value.clone() for name, value in network.landmark.state_dict().items()}
+    network(torch.randn(4, 3, 48, 48))
+    assert all(torch.equal(value, before[name]) for name, value in network.landmark.state_dict().items())
+
+
+# --- recipes ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return open_prepared(write_prepared(tmp_path_factory.mktemp("data") / "people", turned(), 48))
+
+
+def turned() -> Any:
+    """Ten people, each expression from the front and from the right."""
+    table = manifest(10, 2)
+    return table.assign(pan=np.where(table.index % 2 == 0, 0.0, 45.0))
+
+
+def test_rows_of_table_8_share_what_comes_before() -> None:
+    of = {name: dmlnet.recipe("quick", method=name) for name in get_args(dmlnet.Method)}
+    first = {name: dmlnet.stages(one)["first"] for name, one in of.items()}
+    assert first["mfe"] == first["mfe-hpe"] and first["mfe-jefl"] == first["mfe-hpe-jefl"] == first["dmlnet"]
+    assert first["dmlnet"].method == "mfe-jefl" and first["dmlnet"].in_turn and not first["mfe"].in_turn
+    assert not dmlnet.stages(first["dmlnet"])
+    parts = {name: dmlnet.criterion(one, torch.nn.Identity()) for name, one in of.items()}
+    assert {name: (loss.tasks, loss.dynamic) for name, loss in parts.items()} == {
+        "single": (("expression",), False),
+        "mfe": (("expression",), False),
+        "mfe-hpe": (("expression", "pose"), False),
+        "mfe-jefl": (("expression", "triplet"), False),
+        "mfe-hpe-jefl": (("expression", "pose", "triplet"), False),
+        "dmlnet": (("expression", "pose", "triplet"), True),
+    }
+
+
+def test_pre_training_elsewhere_is_the_first_stage() -> None:
+    first = dmlnet.stages(dmlnet.recipe("quick", "sfew-twin", pretraining="multipie-twin", share=0.5))["first"]
+    assert (first.dataset, first.protocol, first.share, first.pretraining) == (
+        "multipie-twin",
+        "dmlnet-multipie",
+        1.0,
+        "",
+    )
+
+
+def test_an_epoch_is_whole_five_tuples_of_known_images(people: Any) -> None:
+    recipe = dmlnet.recipe("smoke", batch_size=10)
+    rows = np.arange(len(people.manifest))
+    e, one = people.labels(), dmlnet.truth(recipe, people)
+    p, s = one["pose"].values, one["identity"].values
+    first, again, later = (dmlnet.order(recipe, people, rows, epoch) for epoch in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], later[0])
+    assert {len(part) for part in first[:-1]} == {10}
+    anchor, *others = np.concatenate(first).reshape(-1, 5).T
+    for partner, other, alike in zip(others, (p, p, s, s), (True, False, True, False), strict=True):
+        assert ((e[partner] == e[anchor]) == alike).all() and ((other[partner] == other[anchor]) != alike).all()
+
+
+def test_poses_are_the_cameras_or_the_paper_s_seven(people: Any) -> None:
+    assert dmlnet.truth(dmlnet.recipe(), people)["pose"].classes == ("-90°", "-45°", "0°", "+45°", "+90°")
+    assert len(dmlnet.truth(dmlnet.recipe(dataset="bu3dfe-twin"), people)["pose"].classes) == 9
+    wild = pose_classes(np.array([-58.0, np.nan, 3.0, 41.0]), dmlnet.IN_THE_WILD)
+    assert wild.values.tolist() == [0, -1, 3, 5] and wild.mirrored.tolist() == [6, -1, 3, 1]
+
+
+@pytest.mark.parametrize(("column", "value", "said"), [("pan", np.nan, "turned"), ("subject", "", "who is on")])
+def test_a_set_without_poses_or_people_is_refused(
+    column: str, value: Any, said: str, people: Any, tmp_path: Any
+) -> None:
+    poor = open_prepared(write_prepared(tmp_path / "poor", turned().assign(**{column: value}), 48))
+    with pytest.raises(DataError, match=said):
+        dmlnet.truth(dmlnet.recipe(), poor)
+
+
+def test_no_five_tuple_is_an_error_that_says_what_is_needed(people: Any) -> None:
+    rows = np.flatnonzero(people.manifest["subject"] == people.manifest["subject"][0])
+    with pytest.raises(DataError, match="two people"):
+        dmlnet.order(dmlnet.recipe(), people, rows, 0)
+
+
+def test_wrong_parameters_are_named() -> None:
+    for changes, said in (
+        ({"batch_size": 16}, "five-tuples"), ({"dataset": "kdfe-twin"}, "kdef-twin"), ({"margin": 1.0}, "margin_pose"),
+        ({"first_epochs": 0, "pretraining": "multipie-twin"}, "first_epochs"), ({"method": "mef"}, "mfe"),
+    ):  # fmt: skip
+        with pytest.raises(ParameterError, match=said):
+            dmlnet.recipe(**changes)
+
+
+def test_landmarks_are_needed_by_crops_alone() -> None:
+    assert dmlnet.starts(dmlnet.recipe()) == {"backbone": ""}
+    assert dmlnet.starts(dmlnet.recipe(crops="landmarks"))["landmark"] == "landmarks"
+    assert dmlnet.starts(dmlnet.recipe(crops="landmarks", method="single")) == {"backbone": ""}
+    assert dmlnet.model(dmlnet.recipe(crops="landmarks"), 7).landmark is not None
