@@ -377,7 +377,8 @@ def test_fully_connected_layers_begin_as_table_1_says() -> None:
     for name in ("classifier", "pose_classifier"):
         assert getattr(network, name).weight.std().item() == pytest.approx(1 / 512, rel=0.06)
     usual = DMLNet(lambda: ResNet50(16, "small", 1), 7, deviation=0)
-    assert usual.classifier.weight.abs().max().item() == pytest.approx(512**-0.5, rel=0.01)
+    assert usual.branch.weight.std().item() == pytest.approx(1 / 16, rel=0.01)
+    assert usual.classifier.weight.std().item() == pytest.approx(0.05, rel=0.06)
 
 
 def test_regions_lie_around_what_is_found_and_end_at_the_image() -> None:
@@ -416,6 +417,9 @@ def turned() -> Any:
 def test_rows_of_table_8_share_what_comes_before() -> None:
     of = {name: dmlnet.recipe("quick", method=name) for name in get_args(dmlnet.Method)}
     first = {name: dmlnet.stages(one)["first"] for name, one in of.items()}
+    assert first["single"].method == "single" and {one.method for one in first.values()} == {"single", "mfe"}
+    assert len({one.key() for one in first.values()}) == 2, "every row but the first goes on from the same network"
+    first = {name: dmlnet.stages(one.but(in_turn=True))["first"] for name, one in of.items()}
     assert first["mfe"] == first["mfe-hpe"] and first["mfe-jefl"] == first["mfe-hpe-jefl"] == first["dmlnet"]
     assert first["dmlnet"].method == "mfe-jefl" and first["dmlnet"].in_turn and not first["mfe"].in_turn
     assert not dmlnet.stages(first["dmlnet"])

@@ -33,7 +33,7 @@ BY_DESIGN = {
 }
 """Fields that change nothing once the data are prepared."""
 OF_STAGE = {
-    "pretraining", "first_epochs",
+    "pretraining", "first_epochs", "in_turn",
     "backbone_epochs", "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate",
 }  # fmt: skip
 """Fields of the stage that comes before."""
@@ -75,7 +75,7 @@ CASES: dict[str, dict[str, Change | With]] = {
     "dmlnet": {name: case for name, case in COMMON.items() if name != "pretraining"} | {
         "optimiser": "sgd", "batch_size": 15, "momentum": (SGD, 0.5), "protocol": "lan-kdef-10fold",
         "method": "mfe", "trunk": "resnet50", "pretraining": "multipie-twin",
-        "first_epochs": 2, "in_turn": True, "fused": 16, "embedding": 8, "unit": False, "deviation": 0.0,
+        "first_epochs": 2, "in_turn": False, "fused": 16, "embedding": 8, "unit": False, "deviation": 0.0,
         "margin_pose": 1.0,
         "margin_identity": 1.0, "triplets": "pose", "hinge": False, "reduction": "sum", "weight_sum": 5.0,
         "temperature": (LONG, 0.1), "shared": True, "crops": "landmarks", "enlarge": True,

@@ -1,0 +1,125 @@
+"""Figures of the DML-Net paper: five-tuples, distances that a metric changes, losses and their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from fercore import figures
+from fercore.figures import told
+from fercore.heads import EXPRESSIONS, Head, render, sample_person
+
+ROLES = ("anchor", "pose-positive", "pose-negative", "identity-positive", "identity-negative")
+"""Of the five samples of a tuple, in their order."""
+
+
+def overview() -> Figure:
+    """From five-tuples to three tasks, the paper's Fig. 2."""
+    boxes = {
+        "data set": (0.0, 0.8, ""),
+        "five-tuples": (1.3, 0.8, "Algorithm 1"),
+        "MFE": (2.6, 0.8, "three trunks"),
+        "JEFL": (4.0, 0.0, "embedding"),
+        "FER": (4.0, 0.8, "expression"),
+        "HPE": (4.0, 1.6, "pose"),
+        "DWML": (5.4, 0.8, "three weights"),
+    }
+    arrows = [("data set", "five-tuples", ""), ("five-tuples", "MFE", "")]
+    arrows += [("MFE", part, "") for part in ("JEFL", "FER", "HPE")]
+    arrows += [(part, "DWML", label) for part, label in (("JEFL", "Eq. (6)"), ("FER", ""), ("HPE", ""))]
+    return figures.architecture(boxes, arrows)
+
+
+def architecture(output: Any, size: int, fused: int) -> Figure:
+    """The network with the shapes of its output for images of so many pixels, the paper's Fig. 4."""
+    third, channels = round(size / 3), output.feature_map.shape[1]
+    boxes = {
+        "face": (0.0, 0.0, f"{size} × {size}"),
+        "eyes": (0.0, 1.0, f"{third} × {size}"),
+        "mouth": (0.0, 2.0, f"{third} × {size}"),
+        "$v_1$": (1.6, 0.0, str(channels)),
+        "$v_2$": (1.6, 1.0, str(channels)),
+        "$v_3$": (1.6, 2.0, str(channels)),
+        "$f^1$": (2.9, 1.5, str(fused)),
+        "$f^2$": (4.1, 0.75, str(fused)),
+        "$e(x)$": (5.6, 0.0, str(output.embedding.shape[1])),
+        "expression": (5.6, 0.9, str(output.logits.shape[1])),
+        "pose": (5.6, 1.8, str(output.pose_logits.shape[1])),
+    }
+    arrows = [(part, f"$v_{k}$", "trunk") for k, part in enumerate(("face", "eyes", "mouth"), 1)]
+    arrows += [("$v_2$", "$f^1$", ""), ("$v_3$", "$f^1$", ""), ("$v_1$", "$f^2$", ""), ("$f^1$", "$f^2$", "")]
+    arrows += [("$f^2$", end, "") for end in ("$e(x)$", "expression", "pose")]
+    return figures.architecture(boxes, arrows)
+
+
+def five_tuple(size: int = 112) -> Figure:
+    """A five-tuple of rendered people, the paper's Fig. 3: a smile from the side, and its four partners."""
+    faces = {
+        "anchor": (22, "happiness", 45), "pose-positive": (33, "happiness", -45), "pose-negative": (49, "anger", 45),
+        "identity-positive": (25, "happiness", 0), "identity-negative": (22, "surprise", 0),
+    }  # fmt: skip
+    row = []
+    for person, expression, yaw in (faces[role] for role in ROLES):
+        mesh = Head(sample_person(person)).mesh(EXPRESSIONS[expression][0])
+        row.append(render(mesh, float(yaw), size=size).image)
+    labels = [role.replace("-", "\n") if "-" in role else f"{role}\n" for role in ROLES]
+    return told(
+        figures.image_grid([row], column_labels=labels, cell=1.35),
+        pd.DataFrame([(role, *faces[role]) for role in ROLES], columns=["role", "person", "expression", "yaw"]),
+    )
+
+
+def moved(
+    points: Tensor, expression: Tensor, other: Tensor, loss: Callable[[Tensor], Tensor], *, steps: int, rate: float
+) -> tuple[Tensor, list[float]]:
+    """Points (n, 2) after ``steps`` down the gradient of a loss, and the loss before each step."""
+    points, losses = points.clone().requires_grad_(), []
+    for _ in range(steps):
+        value = loss(points)
+        losses.append(value.item())
+        (gradient,) = torch.autograd.grad(value, points)
+        points = (points - rate * gradient).detach().requires_grad_()
+    return points.detach(), losses
+
+
+def clouds(panels: Mapping[str, np.ndarray], expression: np.ndarray, pose: np.ndarray, names: Sequence[str]) -> Figure:
+    """Points (n, 2) in several states side by side: a colour is an expression, a shape a pose."""
+    figure, row = plt.subplots(1, len(panels), figsize=(3.6 * len(panels) + 1.2, 3.4), squeeze=False)
+    colours, shapes = sns.color_palette("colorblind", len(names)), "osD^v"
+    lines = []
+    for axes, (title, points) in zip(row[0], panels.items(), strict=True):
+        for (e, p), chosen in _each(expression, pose):
+            axes.scatter(*points[chosen].T, s=34, color=[colours[e]], marker=shapes[p], ec="white", lw=0.5)
+        axes.set(title=title, xticks=[], yticks=[])
+        lines += [(title, names[e], p, *point) for e, p, point in zip(expression, pose, points, strict=True)]
+    handles = [Line2D([], [], ls="", marker="o", color=c, label=n) for c, n in zip(colours, names, strict=True)]
+    poses = ("left", "front", "right")
+    handles += [Line2D([], [], ls="", marker=shapes[k], color="#6b7280", label=poses[k]) for k in np.unique(pose)]
+    row[0, -1].legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    figure.tight_layout()
+    return told(figure, pd.DataFrame(lines, columns=["panel", "expression", "pose", "x", "y"]))
+
+
+def _each(expression: np.ndarray, pose: np.ndarray) -> list[tuple[tuple[int, int], np.ndarray]]:
+    kinds = sorted(set(zip(expression.tolist(), pose.tolist(), strict=True)))
+    return [((e, p), (expression == e) & (pose == p)) for e, p in kinds]
+
+
+def distance_bars(table: pd.DataFrame) -> Axes:
+    """The four distances of the paper's Fig. 1 for each network: columns network, distance, value."""
+    _, axes = plt.subplots(figsize=(6.4, 3.2))
+    sns.barplot(table, x="distance", y="value", hue="network", ax=axes, palette=["#9ca3af", figures.OURS])
+    axes.set(xlabel="", ylabel="mean squared distance,\nshare of that of any two")
+    axes.axhline(1, color="#6b7280", lw=1)
+    axes.legend(frameon=False, title="")
+    return told(axes, table)
