@@ -14,6 +14,7 @@ from fercore.backbones.ir50 import IR50
 BENCHES = Path(__file__).parent / "bench"
 TINY = {
     "bench_data": {"people": 2, "size": 32},
+    "bench_dmlnet": {"most": 500, "batch": 10, "side": 32, "batches": (2,), "width": 4},
     "bench_guidance": {"counts": (96,), "extracted": 64},
     "bench_heads": {"sizes": (32,), "repeats": 2, "views": 2},
     "bench_pcda": {
