@@ -156,9 +156,13 @@ def reproduces(paper: str, differs: str) -> Markdown:
         *map(_gain_line, gains),
         f"**Accuracy** of {own} on {title(number.criterion[0])}: published "
         f"**{number.printed} %**; here {_sides(number, ' %')}.",
-        f"**What differs**: {differs} Measured at preset {sizes}, up to {max(m.seeds for m in measured)} seeds.{stale}",
+        f"**What differs**: {differs} Measured at preset {sizes}, {_seeds(max(m.seeds for m in measured))}.{stale}",
     ]
     return Markdown(markdown.bullets(lines))
+
+
+def _seeds(most: int) -> str:
+    return f"up to {most} seeds" if most > 1 else "one seed"
 
 
 def _is_headline(c: claims.Comparison, paper: str) -> bool:
