@@ -65,7 +65,7 @@ def page(every: Sequence[Claim]) -> str:
         RULES,
         markdown.table(("verdict", *links, "meaning"), lines, right=links),
         made.of_page("fercore/published, book/records", rows),
-        "**Next.** {doc}`Your own photograph </notebooks/use/photo>`.",
+        "**Next.** {doc}`Your own photograph </notebooks/use/photo>`." * (ROOT / "notebooks/use/photo.ipynb").is_file(),
     )
 
 

@@ -9,8 +9,7 @@ Shapes: B images, C channels of a trunk, F numbers of a fusion layer, D of an em
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,96 +24,18 @@ from fercore.data.labels import Truth, pose_classes
 from fercore.data.prepared import Prepared
 from fercore.data.protocols import USUAL
 from fercore.errors import DataError, ParameterError
-from fercore.papers.baselines import SIZES, CrossEntropy
+from fercore.papers.baselines import SIZES
 from fercore.papers.landmarks import as_detected
+from fercore.papers.metric import DMLNetLoss as DMLNetLoss
+from fercore.papers.metric import dynamic_weights as dynamic_weights
+from fercore.papers.metric import farthest_positive as farthest_positive
+from fercore.papers.metric import five_tuples as five_tuples
+from fercore.papers.metric import identity_loss as identity_loss
+from fercore.papers.metric import nearest_negative as nearest_negative
+from fercore.papers.metric import pose_loss as pose_loss
+from fercore.papers.metric import squared_distances as squared_distances
+from fercore.papers.metric import triplet_losses as triplet_losses
 from fercore.recipe import Count, Positive, Recipe, build, check_preset, unknown
-
-# --- Section 3.1: five-tuples ---------------------------------------------------------------------------
-
-
-def five_tuples(expression: Sequence, pose: Sequence, identity: Sequence, *, seed: int | Sequence[int]) -> np.ndarray:
-    """DML-Net Algorithm 1: ``T = {(x, x^pose+, x^pose-, x^id+, x^id-)}``, rows (T, 5) of places among N samples.
-
-    Labels (N,) of N samples. Against its anchor a pose-positive has the same expression in another pose, a
-    pose-negative another expression in the same pose, an identity-positive the same expression of another person, an
-    identity-negative another expression of the same person. The samples are shuffled by ``seed``; each in turn becomes
-    an anchor, unless a tuple holds it already, and takes the first samples in that order which are free and fit. A
-    sample is in one tuple at most; an anchor that finds no four stays free for others.
-
-    As printed, each search walks the whole set. Here the free samples of each expression, pose and person lie in heaps
-    by their other label, so that the same tuples are found in O(N log N).
-    """
-    labels = [np.unique(np.asarray(one), return_inverse=True)[1] for one in (expression, pose, identity)]
-    if len({len(one) for one in labels}) != 1:
-        raise DataError("A five-tuple needs three labels of each sample.", do="give as many poses and people as labels")
-    rows = np.random.default_rng(seed).permutation(len(labels[0]))
-    e, p, s = (one[rows] for one in labels)
-    used = bytearray(len(rows))
-    searches = [(_Free(group, label, used), group.tolist(), label.tolist()) for group, label in
-                ((e, p), (p, e), (e, s), (s, e))]  # fmt: skip
-    tuples = []
-    for anchor in range(len(rows)):
-        if used[anchor]:
-            continue
-        taken = [anchor]
-        used[anchor] = 1
-        for free, group, label in searches:
-            if (place := free.first(group[anchor], label[anchor])) is None:
-                break
-            used[place] = 1
-            taken.append(place)
-        if len(taken) == 5:
-            tuples.append(taken)
-            continue
-        for place in taken:
-            used[place] = 0
-            for free, group, label in searches:
-                free.again(group[place], label[place], place)
-    return rows[np.array(tuples, np.int64).reshape(-1, 5)]
-
-
-class _Free:
-    """Of each group, the first free sample whose label is another than a given one.
-
-    ``used`` (N,) is shared and says which samples are taken. A heap for each group holds the first free sample of each
-    label, and some that were taken since, which go when they come up.
-    """
-
-    def __init__(self, group: np.ndarray, label: np.ndarray, used: bytearray) -> None:
-        order = np.lexsort((label, group))  # stable: samples stay in their order within one group and label
-        starts = np.flatnonzero(np.diff(group[order], prepend=-1) | np.diff(label[order], prepend=-1)).tolist()
-        self.order, self.used, self.held = order.tolist(), used, bytearray(len(order))
-        self.heaps: list[list[tuple[int, int, int, int]]] = [[] for _ in range(group.max(initial=-1) + 1)]
-        for start, end in zip(starts, [*starts[1:], len(order)], strict=False):
-            self._push(self.heaps[group[order[start]]], (self.order[start], int(label[order[start]]), start, end))
-
-    def _push(self, heap: list, entry: tuple[int, int, int, int]) -> None:
-        self.held[entry[0]] = 1
-        heapq.heappush(heap, entry)
-
-    def first(self, group: int, unlike: int) -> int | None:
-        heap, aside, found = self.heaps[group], [], None
-        while heap and found is None:
-            place, label, at, end = heap[0]
-            if self.used[place]:
-                heapq.heappop(heap)
-                self.held[place] = 0
-                following = (k for k in range(at + 1, end) if not self.used[self.order[k]])
-                if (at := next(following, None)) is not None:
-                    self._push(heap, (self.order[at], label, at, end))
-            elif label == unlike:
-                aside.append(heapq.heappop(heap))
-            else:
-                found = place
-        for entry in aside:
-            heapq.heappush(heap, entry)
-        return found
-
-    def again(self, group: int, label: int, place: int) -> None:
-        """A sample is free again after all."""
-        if not self.held[place]:
-            self._push(self.heaps[group], (place, label, 0, 0))
-
 
 # --- Section 3.2.2: multi-channel feature extraction ---------------------------------------------------
 
@@ -265,173 +186,6 @@ def _connected(inside: int, outside: int, deviation: float) -> nn.Linear:
     nn.init.normal_(layer.weight, std=deviation or (2 / inside) ** 0.5)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-# --- Section 3.2.3: joint embedding feature learning -----------------------------------------------------
-
-
-def squared_distances(embeddings: Tensor) -> Tensor:
-    """DML-Net Eq. (1): ``D(e(x_1), e(x_2)) = ||e(x_1) - e(x_2)||_2^2`` of every pair: (B, D) -> (B, B), in float32."""
-    return (embeddings.float()[:, None] - embeddings.float()[None]).square().sum(2)
-
-
-def farthest_positive(distances: Tensor, positive: Tensor) -> Tensor:
-    """DML-Net Eq. (2): ``D_i^HP+ = max_p D(e(x_i), e(x_p^pose+))``, over the positives of each anchor in the batch.
-
-    distances (B, B), positive (B, B) bool: whether the second is a positive of the first -> (B,), -inf where none is.
-    """
-    return distances.masked_fill(~positive, -torch.inf).amax(1)
-
-
-def nearest_negative(distances: Tensor, negative: Tensor) -> Tensor:
-    """DML-Net Eq. (3): ``D_i^HP- = min_n D(e(x_i), e(x_n^pose-))``; like Eq. (2), +inf where none is."""
-    return distances.masked_fill(~negative, torch.inf).amin(1)
-
-
-def pose_loss(embeddings: Tensor, expression: Tensor, pose: Tensor, margin: float = 0.2, **form: Any) -> Tensor:
-    """DML-Net Eq. (4): ``L^pose = sum_i max(0, m^pose + D_i^HP+ - D_i^HP-)`` over the anchors that have both.
-
-    embeddings (B, D), labels (B,) -> (). Positives have the same expression in another pose, negatives another
-    expression in the same pose. ``form``: hinge and reduction of :func:`triplet_losses`.
-    """
-    return _triplets(embeddings, expression, pose, margin, **form)
-
-
-def identity_loss(embeddings: Tensor, expression: Tensor, identity: Tensor, margin: float = 0.2, **form: Any) -> Tensor:
-    """DML-Net Eq. (5): ``L^id = sum_i max(0, m^id + D_i^HI+ - D_i^HI-)``: as Eq. (4), with persons for poses."""
-    return _triplets(embeddings, expression, identity, margin, **form)
-
-
-def _triplets(
-    embeddings: Tensor, expression: Tensor, other: Tensor, margin: float, *, hinge: bool = True, reduction: str = "mean"
-) -> Tensor:
-    if reduction not in ("mean", "sum"):
-        raise ParameterError(f"reduction {reduction!r} of a triplet loss", do="choose mean or sum")
-    distances = squared_distances(embeddings)
-    same, alike = expression[:, None] == expression, other[:, None] == other
-    positive, negative = same & ~alike, ~same & alike
-    counts = positive.any(1) & negative.any(1)
-    terms = (margin + farthest_positive(distances, positive) - nearest_negative(distances, negative))[counts]
-    terms = terms.clamp(min=0) if hinge else terms
-    return terms.sum() / (counts.sum().clamp(min=1) if reduction == "mean" else 1)
-
-
-def triplet_losses(
-    embeddings: Tensor,
-    expression: Tensor,
-    pose: Tensor,
-    identity: Tensor,
-    *,
-    margins: tuple[float, float] = (0.2, 0.2),
-    hinge: bool = True,
-    reduction: Literal["mean", "sum"] = "mean",
-) -> tuple[Tensor, Tensor]:
-    """DML-Net Eq. (6): ``L^triplet = L^pose + L^id``, as two terms; 0 where no anchor has a positive and a negative.
-
-    embeddings (B, D), labels (B,), margins m^pose and m^id -> two scalars. Every image of the batch is an anchor.
-
-    # Paper unclear: Eqs. (4), (5) have no max(0, .), so that pushing negatives
-    # away for ever lowers them without bound; ``hinge=False`` is as printed.
-    # Margins are not given, nor which images are anchors, and the sum makes the
-    # rate depend on the batch: ``mean`` is the default, ``sum`` is as printed.
-    """
-    form = {"hinge": hinge, "reduction": reduction}
-    first = pose_loss(embeddings, expression, pose, margins[0], **form)
-    return first, identity_loss(embeddings, expression, identity, margins[1], **form)
-
-
-# --- Section 3.2.4: dynamic weights ----------------------------------------------------------------------
-
-
-def dynamic_weights(history: Tensor, K: float = 2.0, T: float = 2.0) -> Tensor:  # as the paper calls them
-    """DML-Net Eq. (8): ``lambda_k = K exp(w_k / T) / sum_i exp(w_i / T)`` with ``w_k = L_k(t - 1) / L_k(t - 2)``.
-
-    history (2 or more, tasks): mean losses, the newest first -> (tasks,), which sum to K. As T grows each nears K over
-    the number of tasks (2/3 for the paper's three and its K, not the 1 that it names).
-    """
-    if history.ndim != 2 or len(history) < 2:
-        raise ParameterError(f"a history of shape {tuple(history.shape)}", do="give two rows or more, the newest first")
-    ratios = history[0] / history[1].clamp(min=1e-12)
-    return K * torch.softmax(ratios / T, 0)
-
-
-class DMLNetLoss(nn.Module):
-    """DML-Net Eq. (7): ``L = lambda_1 CE_e + lambda_2 CE_p + lambda_3 L^triplet``, of as many tasks as the network has.
-
-    output, batch (labels, pose, identity) -> the weighted terms, and beside them losses and lambdas as they are. With
-    ``dynamic`` the lambdas are Eq. (8)'s over means of ``WINDOW`` mini-batches, equal before there are two of these;
-    without, they stay equal; they always sum to ``K``, and one task alone has the weight 1. ``in_turn`` trains
-    expression and embedding alternately, a mini-batch each, as the paper does while the pose branch is frozen. Window,
-    history and lambdas are buffers and travel in the checkpoint.
-
-    # Paper unclear: whether windows slide (here they follow each other), and the weights without Eq. (8) (equal).
-    """
-
-    WINDOW = 5
-
-    def __init__(
-        self,
-        tasks: Sequence[str],
-        *,
-        margins: tuple[float, float] = (0.2, 0.2),
-        kinds: Sequence[Literal["pose", "identity"]] = ("pose", "identity"),
-        hinge: bool = True,
-        reduction: Literal["mean", "sum"] = "mean",
-        dynamic: bool = True,
-        in_turn: bool = False,
-        K: float = 2.0,  # K and T as the paper calls them
-        T: float = 2.0,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.tasks, self.in_turn, self.dynamic = tuple(tasks), in_turn, dynamic and len(tasks) > 1
-        self.metric = {"margins": margins, "hinge": hinge, "reduction": reduction}
-        self.kinds = tuple(kinds)
-        self.K, self.T = K, T
-        self.cross_entropy = CrossEntropy(label_smoothing)
-        number = len(tasks)
-        self.register_buffer("lambdas", torch.full((number,), K / number if number > 1 else 1.0))
-        self.register_buffer("window", torch.zeros(self.WINDOW, number))
-        self.register_buffer("means", torch.zeros(2, number))  # the newest first
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-
-    def losses(self, output: Output | PosedOutput, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each task's loss, not weighted. A pose that is not known (-1) does not count."""
-        found = {"expression": self.cross_entropy(output, batch)["cross_entropy"]}
-        if "pose" in self.tasks:
-            known = (batch["pose"] >= 0).sum().clamp(min=1)
-            whole = F.cross_entropy(output.pose_logits, batch["pose"], ignore_index=-1, reduction="sum")
-            found["pose"] = whole / known
-        if "triplet" in self.tasks:
-            labels = (batch[name] for name in ("labels", "pose", "identity"))
-            both = dict(
-                zip(("pose", "identity"), triplet_losses(output.embedding, *labels, **self.metric), strict=True)
-            )
-            found["triplet"] = torch.stack([both[kind] for kind in self.kinds]).sum()  # Eq. (6)
-        return found
-
-    def forward(
-        self, output: Output | PosedOutput, batch: Mapping[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        losses = self.losses(output, batch)
-        lambdas = dict(zip(self.tasks, self.lambdas.clone(), strict=True))
-        if self.in_turn:
-            turn = self.tasks[int(self.steps) % len(self.tasks)]
-            lambdas = {name: torch.zeros_like(weight) + (name == turn) for name, weight in lambdas.items()}
-        terms = {name: lambdas[name] * loss for name, loss in losses.items()}
-        told = {f"loss_{name}": loss.detach() for name, loss in losses.items()}
-        self._note(torch.stack([loss.detach().float() for loss in losses.values()]))
-        return terms, told | ({f"lambda_{name}": weight for name, weight in lambdas.items()} if self.dynamic else {})
-
-    def _note(self, losses: Tensor) -> None:
-        """Take in the losses of a mini-batch; a full window gives the lambdas of the next."""
-        place = int(self.steps) % self.WINDOW
-        self.window[place] = losses
-        self.steps += 1
-        if place == self.WINDOW - 1:
-            self.means.copy_(torch.stack([self.window.mean(0), self.means[0]]))
-            if self.dynamic and int(self.steps) >= 2 * self.WINDOW:
-                self.lambdas.copy_(dynamic_weights(self.means, self.K, self.T))
 
 
 # --- Section 4.1: recipes ------------------------------------------------------------------------------

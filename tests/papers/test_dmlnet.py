@@ -313,7 +313,7 @@ def test_trunk_is_torchvisions_resnet50_without_its_classifier() -> None:
     theirs.fc = torch.nn.Identity()
     ours.load_state_dict(theirs.state_dict())
     images = torch.randn(2, 3, 96, 96)
-    assert torch.allclose(ours.eval()(images).mean((2, 3)), theirs.eval()(images), atol=1e-5)
+    assert torch.allclose(ours.eval()(images).mean((2, 3)), theirs.eval()(images), rtol=1e-3, atol=1e-3)
     assert sum(p.numel() for p in ours.parameters()) == 23_508_032
 
 

@@ -88,7 +88,7 @@ def test_accuracy_by_yaw_is_the_estimate_over_runs() -> None:
     assert table["yaw"].tolist() == [-45, 0] and table["accuracy"].tolist() == pytest.approx([70, 70])
     assert (table["low"] < 60).all() and (table["high"] > 80).all(), "two seeds say little, however many images"
     axes = figures_data.accuracy_by_yaw(table)
-    assert axes.get_legend_handles_labels()[1] == ["kdef"]
+    assert axes.get_legend_handles_labels()[1] == ["KDEF"]
 
 
 def test_confusions_by_hand() -> None:
@@ -106,7 +106,7 @@ def test_the_figure_shows_bands_runs_and_what_was_taken() -> None:
     bands = {twin: calibration.band(twin) for twin in ("kdef-twin", "bu3dfe-twin")}
     figure = figures_data.calibration_points(table, bands)
     first, second = figure.axes
-    assert [axes.get_title(loc="left") for axes in (first, second)] == ["kdef", "bu3dfe"]
+    assert [axes.get_title(loc="left") for axes in (first, second)] == ["KDEF", "BU-3DFE"]
     dots = [line for line in first.lines if line.get_marker() == "o"]
     assert sorted(line.get_xdata()[0] for line in dots) == pytest.approx([70, 80])
     filled = {round(line.get_xdata()[0]): line.get_markerfacecolor() != "white" for line in dots}
