@@ -256,7 +256,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "trunk": "resnet18", "images": 320, "batch_size": 30, "fused": 32, "embedding": 16, "learning_rate": 5e-3,
     },
     # On so few images narrow bottlenecks, and layers that begin near 0, hardly leave chance; and the hardest triplets
-    # draw the embedding of a network that knows nothing yet into one point, where it stays.
+    # can draw the embedding of a network that knows nothing yet into one point, where their gradient is 0.
     "quick": {
         "trunk": "resnet18", "width": 20, "deviation": 0.0, "in_turn": False, "first_epochs": 16, "epochs": 8,
         "batch_size": 30, "learning_rate": 1e-3,
