@@ -1,8 +1,9 @@
 """Which records the book wants, which of them are missing or stale, and the jobs that make them.
 
 Papers say in their toml files which runs their pages and claims want, in ``[[runs]]``: preset, data set, how many seeds
-and folds, ablations in place of methods, further changes under ``set``. Studies that compare baselines have functions
-of their own. A job is one training: stages and pre-training that several runs start from are jobs, too, made once.
+and folds, some ``methods`` in place of all, ablations in place of methods, further changes under ``set``. Studies that
+compare baselines have functions of their own. A job is one training: stages and pre-training that several runs start
+from are jobs, too, made once.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def wanted(preset: str = "", only: str = "") -> list[Recipe]:
 def _of_paper(name: str) -> Iterator[Recipe]:
     module, about = papers.module(name), published.ABOUT.get(name, {})
     for line in about.get("runs", ()):
-        changes = [{"method": method} for method in about["methods"]]
+        changes = [{"method": method} for method in line.get("methods", about["methods"])]
         if "ablations" in line:
             ablations = [published.ablations(name)[ablation] for ablation in line["ablations"]]
             changes = [row for rows in ablations for row in rows.values()]
