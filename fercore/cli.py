@@ -29,7 +29,9 @@ app = typer.Typer(
 )
 book_app = typer.Typer(help="Make the book: everything, or one of its two last steps.", no_args_is_help=True)
 app.add_typer(book_app, name="book")
-data_app = typer.Typer(help="Data sets: list them, prepare one, check one.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Data sets: list them, prepare one, check one, estimate what one does not know.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 blind_app = typer.Typer(help="Can a reader name the expressions of a data set? Faces without labels, and the score.")
 app.add_typer(blind_app, name="blind")
@@ -100,6 +102,19 @@ def data_prepare(
     if stamp is not None:
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(json.dumps({"name": name, "folder": str(data.path), "hash": data.hash}) + "\n")
+
+
+@data_app.command("estimate")
+def data_estimate(
+    name: Annotated[str, typer.Argument(help="a name from: fercore data list")], preset: Preset = "quick"
+) -> None:
+    """Let pre-trained networks say how heads are turned and whose faces they are, for sets that do not know it."""
+    from fercore.studies import guesses
+
+    named, told = guesses.estimate(name, preset)
+    for what, value in {**told["quality"], **{f"turned: {key}": auc for key, auc in told["turned"].items()}}.items():
+        say(f"{what:<30} {value:8.3f}")
+    say(f"measured on {told['on']}, whose truth is known; train with: --set estimates={named}")
 
 
 @data_app.command("check")

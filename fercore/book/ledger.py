@@ -138,6 +138,12 @@ def first_gains(every: Sequence[Claim]) -> Iterator[Claim]:
         yield from sorted(gains, key=lambda claim: claim.headline.real is None)[:1]
 
 
+def gains_of(paper: str) -> dict[str, claims.Comparison]:
+    """A paper's gains that were measured, by what they are on."""
+    measured = (claim for claim in claims.load() if claim.paper == paper and claim.kind == "gain")
+    return {gain_name(claim).removeprefix("gain on "): claim.headline for claim in measured if claim.headline.twin}
+
+
 def reproduces(paper: str, differs: str) -> Markdown:
     """Three lines for the head of a paper's page: its gains, its absolute number, ``differs``: what else is otherwise.
 

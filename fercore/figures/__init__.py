@@ -254,8 +254,9 @@ def gains(compared: Mapping[str, Any]) -> Axes:
     axes.axvline(0, color="#6b7280", linewidth=1)
     axes.set_yticks(range(len(compared)), list(compared))
     axes.set(ylim=(len(compared) - 0.4, -0.6), xlabel="gain over the paper's own baseline, points of accuracy")
-    handles = [Line2D([], [], color=OURS, marker="o", label="ours, on photographs")]
-    handles.append(Line2D([], [], color="#9ca3af", marker="o", label="ours, on rendered people"))
+    there = {"photographs": (OURS, "ours, on photographs"), "rendered": ("#9ca3af", "ours, on rendered people")}
+    kinds = {line[1] for line in table}
+    handles = [Line2D([], [], color=c, marker="o", label=said) for kind, (c, said) in there.items() if kind in kinds]
     handles.append(Line2D([], [], color="k", marker="D", mfc="white", ls="", label="published"))
     axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncol=3, frameon=False, fontsize=9)
     axes.grid(axis="y", visible=False)

@@ -18,6 +18,7 @@ from torch import Tensor
 from fercore import figures
 from fercore.figures import told
 from fercore.heads import EXPRESSIONS, Head, render, sample_person
+from fercore.studies.metric import Plane
 
 ROLES = ("anchor", "pose-positive", "pose-negative", "identity-positive", "identity-negative")
 """Of the five samples of a tuple, in their order."""
@@ -117,9 +118,70 @@ def _each(expression: np.ndarray, pose: np.ndarray) -> list[tuple[tuple[int, int
 
 def distance_bars(table: pd.DataFrame) -> Axes:
     """The four distances of the paper's Fig. 1 for each network: columns network, distance, value."""
-    _, axes = plt.subplots(figsize=(6.4, 3.2))
-    sns.barplot(table, x="distance", y="value", hue="network", ax=axes, palette=["#9ca3af", figures.OURS])
+    _, axes = plt.subplots(figsize=(7.2, 3.4))
+    names = list(table["network"].unique())
+    palette = [figures.COLOURS.get(name, figures.OURS) for name in names]
+    sns.barplot(table, x="distance", y="value", hue="network", ax=axes, palette=palette)
     axes.set(xlabel="", ylabel="mean squared distance,\nshare of that of any two")
     axes.axhline(1, color="#6b7280", lw=1)
-    axes.legend(frameon=False, title="")
+    axes.legend(frameon=False, title="", loc="upper left", bbox_to_anchor=(1.01, 1))
     return told(axes, table)
+
+
+def planes(panels: Mapping[str, Plane], classes: Sequence[str]) -> Figure:
+    """The same test images in the t-SNE planes of several networks: above coloured by expression, below by pose."""
+    figure, rows = plt.subplots(2, len(panels), figsize=(3.1 * len(panels) + 1.6, 6.2), squeeze=False)
+    poses = np.unique(next(iter(panels.values())).poses)
+    kinds = ((classes, sns.color_palette("colorblind", len(classes))), (poses, sns.color_palette("vlag", len(poses))))
+    for column, (title, plane) in zip(rows.T, panels.items(), strict=True):
+        of_pose = np.searchsorted(poses, plane.poses)
+        for axes, values, (_, colours) in zip(column, (plane.labels, of_pose), kinds, strict=True):
+            axes.scatter(*plane.points.T, s=9, c=np.array(colours)[values], linewidths=0)
+            axes.set(xticks=[], yticks=[])
+        column[0].set_title(title, fontsize=11)
+    for row, (names, colours) in zip(rows, kinds, strict=True):
+        shown = [name if isinstance(name, str) else figures.degrees(name) for name in names]
+        handles = [Line2D([], [], ls="", marker="o", color=c, label=n) for n, c in zip(shown, colours, strict=True)]
+        row[-1].legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    figure.tight_layout()
+    columns = [
+        pd.DataFrame({"network": title, "expression": np.array(classes)[p.labels], "pose": p.poses, **_xy(p.points)})
+        for title, p in panels.items()
+    ]
+    return told(figure, pd.concat(columns, ignore_index=True))
+
+
+def _xy(points: np.ndarray) -> dict[str, np.ndarray]:
+    return {"x": points[:, 0], "y": points[:, 1]}
+
+
+TASKS = {"expression": "#2563eb", "pose": "#d97706", "triplet": "#16a34a"}
+"""The three tasks of Eq. (7) and their colours."""
+
+
+def losses(panels: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> Figure:
+    """Losses by epoch as the paper's Fig. 15 has them: data set -> weights -> epochs of a record's history.
+
+    Each loss is shown as a share of what it was in the first epoch, on a logarithmic axis: how smoothly and how much
+    alike the three fall is what dynamic weights are for.
+    """
+    width = max(map(len, panels.values()))
+    figure, grid = plt.subplots(
+        len(panels), width, figsize=(4.0 * width + 1.2, 2.5 * len(panels) + 0.4), sharey="row", squeeze=False
+    )
+    lines = []
+    for row, (dataset, histories) in zip(grid, panels.items(), strict=True):
+        for axes, (weights, history) in zip(row, histories.items(), strict=False):
+            epochs = [epoch["epoch"] for epoch in history]
+            for task, colour in TASKS.items():
+                values = np.array([epoch[f"loss_{task}"] for epoch in history])
+                axes.semilogy(epochs, values / values[0], "o-", color=colour, ms=3.5, label=task)
+                lines += [(dataset, weights, task, *pair) for pair in zip(epochs, values, strict=True)]
+            axes.set_title(f"{dataset}: {weights}", fontsize=10)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        row[0].set_ylabel("loss, share of\nthat of epoch 1")
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+    grid[0, -1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    figure.tight_layout()
+    return told(figure, pd.DataFrame(lines, columns=["data set", "weights", "task", "epoch", "loss"]))

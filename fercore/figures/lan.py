@@ -112,12 +112,14 @@ def examples(images: np.ndarray, table: pd.DataFrame, columns: int = 6) -> Figur
 
 
 def confusions(panels: Mapping[str, tuple[Record, str]]) -> Figure:
-    """Confusion matrices side by side: title -> a record and the subset of its test images."""
+    """Confusion matrices side by side: title -> a record and the subset of its test images, or that of another head:
+    ``pose_test``."""
     figure, row = plt.subplots(1, len(panels), figsize=(6.2 * len(panels), 5.2), squeeze=False)
     tables = {}
     for axes, (title, (record, subset)) in zip(row[0], panels.items(), strict=True):
         counts = record.arrays()[f"confusion_{subset}"]
-        figures.confusion_matrix(counts, record.classes, title, axes)
+        classes = next((own for name, own in record.heads.items() if subset == f"{name}_test"), record.classes)
+        figures.confusion_matrix(counts, classes, title, axes)
         tables[title] = figure.numbers.rename_axis(columns="answer").stack()
     figure.tight_layout()
     return told(figure, pd.concat(tables, names=["images of"]).rename("images").reset_index())

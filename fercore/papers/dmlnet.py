@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.backbones.resnet import ResNet, ResNet18, ResNet50
+from fercore.data import estimates
 from fercore.data.labels import Truth, pose_classes
 from fercore.data.prepared import Prepared
 from fercore.data.protocols import USUAL
@@ -240,6 +241,7 @@ class DMLNetRecipe(Recipe):
     shared: bool = Field(default=False, description="whether the three trunks are one")
     crops: Literal["thirds", "landmarks"] = Field(default="thirds", description="where eyes and mouth are looked for")
     enlarge: bool = Field(default=False, description="whether crops are resized to the image's size")
+    estimates: str = Field(default="", description="poses and persons where the data do not know them: a table's name")
 
     def check(self) -> None:
         super().check()
@@ -330,6 +332,7 @@ def stages(recipe: DMLNetRecipe) -> dict[str, DMLNetRecipe]:
     if recipe.pretraining:
         protocol = _protocol(recipe.pretraining)
         changes |= {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
+        changes["estimates"] = ""
     return {"first": recipe.but(**changes)}
 
 
@@ -347,8 +350,10 @@ def starts(recipe: DMLNetRecipe) -> dict[str, str]:
 def truth(recipe: DMLNetRecipe, data: Prepared) -> dict[str, Truth]:
     """``pose``, the classes of a second head, and ``identity``, who is on each image (-1: nobody knows).
 
-    A set that does not know how heads are turned, or who is on its images, is an error.
+    Where the recipe names ``estimates``, these say what the set does not know. A set of which nobody knows how heads
+    are turned, or who is on its images, is an error.
     """
+    data = estimates.completed(data, recipe.estimates) if recipe.estimates else data
     manifest, angles = data.manifest, _angles(recipe)
     column = next((name for name in ("pan", "yaw") if name in manifest and manifest[name].notna().any()), "")
     if not column:
@@ -360,7 +365,7 @@ def truth(recipe: DMLNetRecipe, data: Prepared) -> dict[str, Truth]:
     return {"pose": pose_classes(manifest[column].to_numpy(float), angles), "identity": Truth(people)}
 
 
-LABELLED = "take a twin, or let networks say it: fercore data estimate NAME"
+LABELLED = "take a twin, or let networks say it, fercore data estimate NAME, and set estimates to what that prints"
 
 
 def _angles(recipe: DMLNetRecipe) -> tuple[float, ...]:

@@ -33,6 +33,8 @@ and what its matrix ``product`` comes to (:func:`limits`), 10^9 operations a sec
 CUDA_GRAPHS = {"triton.cudagraphs": True}
 KEPT = "speed.csv"
 """Beside the records: measurements that pages show."""
+SAME = ["network", "device"]
+"""What a new measurement has in common with those that it replaces."""
 
 
 def folded(network: nn.Module) -> nn.Module:
@@ -222,17 +224,19 @@ def share_of_peak(table: pd.DataFrame) -> pd.Series:
     return 2e-9 * table["multiply_adds"] / (table["milliseconds"] / 1000) / table["peak"]
 
 
-def kept(root: Path | None = None) -> pd.DataFrame:
-    """The measurements beside the records."""
-    return pd.read_csv((root or reference_records()) / KEPT)
+def kept(*networks: str, root: Path | None = None) -> pd.DataFrame:
+    """The measurements beside the records, of these networks."""
+    table = pd.read_csv((root or reference_records()) / KEPT)
+    return table[table["network"].isin(networks)].reset_index(drop=True)
 
 
 def keep(table: pd.DataFrame, root: Path | None = None) -> Path:
-    """Put measurements beside the records in place of those on the same device; written aside, then renamed."""
+    """Put measurements beside the records in place of those of the same networks and device; written aside first."""
     path = (root or reference_records()) / KEPT
     if path.exists():
         old = pd.read_csv(path)
-        table = pd.concat([old[~old["device"].isin(set(table["device"]))], table])
+        again = pd.MultiIndex.from_frame(old[SAME]).isin(pd.MultiIndex.from_frame(table[SAME]))
+        table = pd.concat([old[~again], table])
     aside = path.with_suffix(".partial")
     table.to_csv(aside, index=False, float_format="%.5g", lineterminator="\n")
     aside.replace(path)

@@ -2,11 +2,13 @@
 
 Seconds to build the five-tuples of an epoch, for the KDEF twin and for 280,000 images; the share of a training step
 that the triplet losses take at a mini-batch of 60; images a second of one trunk, of three one after the other, of three
-with eyes and mouth as one batched pass (weights stacked), and of one trunk shared by all three.
+with eyes and mouth as one batched pass (weights stacked), and of one trunk shared by all three; milliseconds an image
+of the rows of Table 8, which `--keep` puts beside the records.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,8 +17,10 @@ import numpy as np
 import torch
 from torch.func import functional_call, stack_module_state
 
+from fercore import published
 from fercore.backbones.resnet import ResNet50
 from fercore.papers import dmlnet
+from fercore.studies import speed
 
 
 def tuples(most: int) -> None:
@@ -88,13 +92,29 @@ def trunks(side: int, batches: tuple[int, ...], width: int) -> None:
         print(f"{batch:5d}  " + "  ".join(cells), flush=True)
 
 
+def rows(side: int, batches: tuple[int, ...], width: int, *, repeats: int = 7, keep: bool = False) -> None:
+    networks = {
+        (published.method(method), "whole"): dmlnet.model(dmlnet.recipe("paper", "kdef", method=method, width=width), 7)
+        for method in published.ABOUT["dmlnet"]["methods"]
+    }
+    forms: tuple[speed.Form, ...] = ("eager", "folded")
+    table = speed.measure(networks, side, forms=forms, precisions=("fp32",), batches=batches, repeats=repeats)
+    print(
+        "\n" + table[["network", "form", "batch", "milliseconds"]].to_string(index=False, float_format="{:.1f}".format)
+    )
+    if keep:
+        print(f"kept in {speed.keep(table)}")
+
+
 def main(
-    most: int = 280_000, batch: int = 60, side: int = 224, batches: tuple[int, ...] = (1, 8), width: int = 64
-) -> None:
+    most: int = 280_000, batch: int = 60, side: int = 224, batches: tuple[int, ...] = (1, 8), width: int = 64,
+    repeats: int = 7, keep: bool = False,
+) -> None:  # fmt: skip
     tuples(most)
     loss(batch)
     trunks(side, batches, width)
+    rows(side, (1, 15), width, repeats=repeats, keep=keep)
 
 
 if __name__ == "__main__":
-    main()
+    main(keep="--keep" in sys.argv)

@@ -138,9 +138,11 @@ def test_measurements_and_what_share_of_the_peak_they_are(tmp_path: Path) -> Non
     speed.keep(table, tmp_path)
     other = table.assign(device="another machine")
     speed.keep(other, tmp_path)
+    speed.keep(table.assign(network="another network"), tmp_path)
     speed.keep(table.assign(milliseconds=1.0), tmp_path)
-    found = speed.kept(tmp_path)
+    found = speed.kept("PCDA", root=tmp_path)
     assert len(found) == 8 and (found[found["device"] != "another machine"]["milliseconds"] == 1).all()
+    assert len(speed.kept("PCDA", "another network", root=tmp_path)) == 12 and speed.kept("none", root=tmp_path).empty
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -182,7 +184,7 @@ def test_a_form_that_fails_is_named_and_left_out(capsys: pytest.CaptureFixture[s
 
 
 def test_the_committed_measurements_are_whole() -> None:
-    table = speed.kept()
+    table = speed.kept("PCDA", "POSTER")
     assert set(table.columns) == set(speed.COLUMNS) and not table.isna().any().any()
     shares, gpu = speed.share_of_peak(table), speed.on_gpu(table)
     rounded = gpu & (table["precision"] == "fp32")  # cuDNN's convolutions take TF32, which the peak of fp32 is not

@@ -1,0 +1,87 @@
+"""What networks say of pictures whose set does not: how heads are turned, and whose faces they are.
+
+A table of estimates is a CSV file with a line an image: ``sample``, ``yaw`` (degrees) and ``group``: images of one
+group are taken to show one person. It is no truth: how often such estimates are wrong is measured on rendered people,
+where the truth is known (:mod:`fercore.studies.guesses`). A table is called after its set, the preset of the networks
+that were asked and its own hash, ``ferplus-quick-3f2a9c01``, so that a recipe that names it says all it depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fercore.data.prepared import Prepared
+from fercore.errors import DataError
+from fercore.paths import prepared_root, reference_records
+
+FOLDER = "estimates"
+"""Below the prepared sets for own tables, below the committed records for those that come with the book."""
+COLUMNS = ["sample", "yaw", "group"]
+
+
+def _path(root: Path, name: str) -> Path:
+    return root / FOLDER / f"{name}.csv.gz"
+
+
+@cache
+def read(name: str) -> pd.DataFrame:
+    """A table of estimates by sample; an own one comes before one of the book's. One that is not there, is broken or is
+    not what its name says is an error."""
+    path = next((p for p in (_path(prepared_root(), name), _path(reference_records(), name)) if p.is_file()), None)
+    if path is None:
+        what = f"There are no estimates '{name}': {_path(prepared_root(), name)} is missing."
+        raise DataError(what, do="make some, and take their name: fercore data estimate DATASET")
+    try:
+        table = pd.read_csv(path, dtype={"sample": str, "yaw": float, "group": int})[COLUMNS]
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise DataError(f"{path} can't be read as estimates: {error}", do="make them again, or restore it") from error
+    if not name.endswith(_digest(table)):
+        raise DataError(f"{path} does not hold what its name says.", do="make them again, or restore it")
+    return table.set_index("sample")
+
+
+def write(table: pd.DataFrame, dataset: str, preset: str, quality: dict[str, Any]) -> str:
+    """Keep estimates and, beside them as JSON, how they were made and how good they are; returns their name."""
+    table = table[COLUMNS].assign(yaw=table["yaw"].round(1))
+    if table["sample"].duplicated().any():
+        raise ValueError("a sample is named twice")
+    name = f"{dataset}-{preset}-{_digest(table)}"
+    path = _path(prepared_root(), name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.partial")
+        table.to_csv(aside, index=False, lineterminator="\n", compression={"method": "gzip", "mtime": 1})
+        aside.replace(path)
+        path.with_name(f"{name}.json").write_text(json.dumps(quality, indent=1) + "\n")
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error}", do="set FERCORE_PREPARED to your own folder") from error
+    return name
+
+
+def _digest(table: pd.DataFrame) -> str:
+    return hashlib.sha256(table.to_csv(index=False, float_format="%.1f").encode()).hexdigest()[:8]
+
+
+def completed(data: Prepared, name: str) -> Prepared:
+    """The same images, yaw and person as estimated where the set does not know them; what is known stays.
+
+    A table that knows none of its images is an error; one that lacks some leaves these unknown.
+    """
+    table = read(name).reindex(data.manifest["sample"])
+    if table["yaw"].isna().all():
+        do = f"take those of this set: fercore data estimate {data.name}"
+        raise DataError(f"The estimates {name} know no image of {data.name}.", do=do)
+    person = np.where(table["group"].isna(), "", "group " + table["group"].fillna(-1).astype(int).astype(str))
+    subject, yaw = data.manifest["subject"].to_numpy(), data.manifest["yaw"].to_numpy(float)
+    manifest = data.manifest.assign(
+        subject=np.where(subject == "", person, subject), yaw=np.where(np.isnan(yaw), table["yaw"].to_numpy(), yaw)
+    )
+    return replace(data, manifest=manifest)
