@@ -302,6 +302,13 @@ def recalls(of: Mapping[str, Sequence[Record]], subset: str = "test") -> pd.Data
     return table
 
 
+def recalls_by_pan(runs: Sequence[Record]) -> pd.DataFrame:
+    """Recall in per cent of each class, a column a pan, all runs of a method counted together."""
+    pans = [name for name in runs[0].metrics if name.startswith("pan_")]
+    counts = {degrees(float(name.removeprefix("pan_"))): confusion(runs, name) for name in pans}
+    return pd.DataFrame({pan: 100 * n.diagonal() / n.sum(1) for pan, n in counts.items()}, index=runs[0].classes)
+
+
 def by_method(found: Sequence[Record]) -> dict[str, Record]:
     """One record per method, the first of each; methods by their shown names."""
     return {shown: runs[0] for shown, runs in runs_by_method(found).items()}

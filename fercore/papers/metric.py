@@ -131,17 +131,19 @@ def pose_loss(embeddings: Tensor, expression: Tensor, pose: Tensor, margin: floa
     embeddings (B, D), labels (B,) -> (). Positives have the same expression in another pose, negatives another
     expression in the same pose. ``form``: hinge and reduction of :func:`triplet_losses`.
     """
-    return _triplets(embeddings, expression, pose, margin, **form)
+    return hardest_triplets(embeddings, expression, pose, margin, **form)
 
 
 def identity_loss(embeddings: Tensor, expression: Tensor, identity: Tensor, margin: float = 0.2, **form: Any) -> Tensor:
     """DML-Net Eq. (5): ``L^id = sum_i max(0, m^id + D_i^HI+ - D_i^HI-)``: as Eq. (4), with persons for poses."""
-    return _triplets(embeddings, expression, identity, margin, **form)
+    return hardest_triplets(embeddings, expression, identity, margin, **form)
 
 
-def _triplets(
+def hardest_triplets(
     embeddings: Tensor, expression: Tensor, other: Tensor, margin: float, *, hinge: bool = True, reduction: str = "mean"
 ) -> Tensor:
+    """What Eqs. (4) and (5) have in common: positives share the expression and not the ``other`` label (B,), negatives
+    the other label and not the expression. Anchors that lack one of them count for nothing."""
     if reduction not in ("mean", "sum"):
         raise ParameterError(f"reduction {reduction!r} of a triplet loss", do="choose mean or sum")
     distances = squared_distances(embeddings)
