@@ -17,6 +17,7 @@ import pandas as pd
 
 from fercore import intervals, records
 from fercore.errors import ParameterError, RecordError
+from fercore.ledger.found import kind_of
 from fercore.papers import baselines
 from fercore.papers.baselines import BaselineRecipe
 from fercore.recipe import unknown
@@ -61,11 +62,13 @@ def rendered_only(seed: int = 0, without: str = "", preset: str = "quick", **cha
 
 
 def fine_tuned(share: float, before: str = "", seed: int = 0, preset: str = "quick", **changes: Any) -> BaselineRecipe:
-    """Trained on a share of the real training images, after one of :data:`BEFORE`; tested on both sets."""
+    """Trained on a share of the real training images, after one of :data:`BEFORE`; tested on the twin as well where it
+    has seen the twin, or real images alone and all of them."""
     if before not in BEFORE:
         raise ParameterError(unknown("stage before the real labels", before, BEFORE))
     length = {"epochs": EPOCHS[share], "small_epochs": 4 if share == 1 else 0}  # time matters where all images are seen
-    return _recipe(REAL, preset, seed, **({"share": share, "also_on": TWIN} | length | BEFORE[before] | changes))
+    also = {"also_on": TWIN} if before == "twin" or (share == 1 and not before) else {}
+    return _recipe(REAL, preset, seed, **({"share": share} | also | length | BEFORE[before] | changes))
 
 
 def _recipe(dataset: str, preset: str, seed: int, **changes: Any) -> BaselineRecipe:
@@ -77,18 +80,15 @@ def _recipe(dataset: str, preset: str, seed: int, **changes: Any) -> BaselineRec
 
 def runs(root: Path | None = None) -> list[Record]:
     """The committed runs of this comparison, or those under ``root``."""
-    found = records.find(root, paper="baselines", preset="quick")
-    known = [{}, *WITHOUT.values()]
-    pair = {REAL, TWIN}
-    return [
-        run for run in found if {run.recipe["dataset"], run.recipe["also_on"]} == pair and run.recipe["data"] in known
-    ]
+    known = {recipe.but(seed=0).key() for recipe in all_recipes()}
+    return [run for run in records.find(root, paper="baselines", preset="quick") if kind_of(run).key() in known]
 
 
 def table(found: Sequence[Record]) -> pd.DataFrame:
     """One row a run: what it learnt on, share of real labels, what the twin lacked, seed, accuracies in per cent.
 
-    ``accuracy`` and ``balanced`` are on the real test images, ``on twin`` the accuracy on the twin's.
+    ``accuracy`` and ``balanced`` are on the real test images, ``on twin`` the accuracy on the twin's, where it was
+    tested.
     """
     rows = []
     for run in found:
@@ -96,8 +96,8 @@ def table(found: Sequence[Record]) -> pd.DataFrame:
         before = "people" if r["start"] else "twin" if r["pretraining"] else ""
         learnt = "twin" if r["dataset"] == TWIN else f"{before}, then real" if before else "real"
         without = next((name for name, data in WITHOUT.items() if data == r["data"]), "")
-        real, twin = (run.metrics[_part(run, dataset)] for dataset in (REAL, TWIN))
-        shares = (real["accuracy"], real["balanced_accuracy"], twin["accuracy"])
+        real, twin = (run.metrics.get(_part(run, dataset), {}) for dataset in (REAL, TWIN))
+        shares = (real["accuracy"], real["balanced_accuracy"], twin.get("accuracy", np.nan))
         own = (learnt, r["share"] if r["dataset"] == REAL else 0.0, without, r["seed"])
         rows.append((*own, *(100 * share for share in shares), run.name))
     columns = ["learnt on", "share", "without", "seed", "accuracy", "balanced", "on twin", "record"]
@@ -189,7 +189,7 @@ def words(found: Sequence[Record]) -> dict[str, str]:
         "real_share": "all" if most == 1 else f"{100 * most:g} %",
         "twin_on_real": f"{twin['balanced'].mean():.1f} %",
         "real_on_real": f"{real['balanced'].mean():.1f} %",
-        "real_on_twin": f"{real['on twin'].mean():.1f} %",
+        "real_on_twin": f"{real['on twin'].mean():.1f} %" if real["on twin"].notna().any() else "–",
         "twin_on_twin": f"{twin['on twin'].mean():.1f} %",
     }
 
