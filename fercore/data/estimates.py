@@ -27,17 +27,18 @@ FOLDER = "estimates"
 COLUMNS = ["sample", "yaw", "group"]
 
 
-def _path(root: Path, name: str) -> Path:
-    return root / FOLDER / f"{name}.csv.gz"
+def _path(name: str) -> Path:
+    """Where a table lies: among one's own, else among the book's; that of one's own where it is in neither."""
+    own, shipped = (root / FOLDER / f"{name}.csv.gz" for root in (prepared_root(), reference_records()))
+    return shipped if shipped.is_file() and not own.is_file() else own
 
 
 @cache
 def read(name: str) -> pd.DataFrame:
-    """A table of estimates by sample; an own one comes before one of the book's. One that is not there, is broken or is
-    not what its name says is an error."""
-    path = next((p for p in (_path(prepared_root(), name), _path(reference_records(), name)) if p.is_file()), None)
-    if path is None:
-        what = f"There are no estimates '{name}': {_path(prepared_root(), name)} is missing."
+    """A table of estimates by sample. One that is not there, is broken or is not what its name says is an error."""
+    path = _path(name)
+    if not path.is_file():
+        what = f"There are no estimates '{name}': {path} is missing."
         raise DataError(what, do="make some, and take their name: fercore data estimate DATASET")
     try:
         table = pd.read_csv(path, dtype={"sample": str, "yaw": float, "group": int})[COLUMNS]
@@ -48,13 +49,24 @@ def read(name: str) -> pd.DataFrame:
     return table.set_index("sample")
 
 
+def about(name: str) -> dict[str, Any]:
+    """How estimates were made and how good they are, as :func:`write` was told."""
+    path = _path(name)
+    try:
+        return json.loads(path.with_name(f"{name}.json").read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"What is known of the estimates {name} can't be read: {error}", do="make them again"
+        ) from error
+
+
 def write(table: pd.DataFrame, dataset: str, preset: str, quality: dict[str, Any]) -> str:
     """Keep estimates and, beside them as JSON, how they were made and how good they are; returns their name."""
     table = table[COLUMNS].assign(yaw=table["yaw"].round(1))
     if table["sample"].duplicated().any():
         raise ValueError("a sample is named twice")
     name = f"{dataset}-{preset}-{_digest(table)}"
-    path = _path(prepared_root(), name)
+    path = prepared_root() / FOLDER / f"{name}.csv.gz"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.partial")

@@ -39,6 +39,7 @@ def guessed(data: Prepared) -> pd.DataFrame:
 def test_what_is_not_known_is_filled_and_what_is_known_stays(tmp_path: Path) -> None:
     data = nobody(tmp_path)
     name = estimates.write(guessed(data)[:-1], "ferplus", "quick", {"yaw_error": 3.0})
+    assert estimates.about(name) == {"yaw_error": 3.0}
     whole = estimates.completed(data, name)
     subjects, yaws = whole.manifest["subject"], whole.manifest["yaw"]
     assert subjects[0] == data.manifest["subject"][0] and subjects[1] == "group 0" and subjects[7] == "group 1"
@@ -75,6 +76,8 @@ def test_what_is_missing_broken_or_of_another_set_is_told(tmp_path: Path) -> Non
     data = nobody(tmp_path)
     with pytest.raises(DataError, match="There are no estimates 'ferplus-quick-1'"):
         estimates.read("ferplus-quick-1")
+    with pytest.raises(DataError, match="ferplus-quick-1 can't be read"):
+        estimates.about("ferplus-quick-1")
     name = estimates.write(guessed(data).assign(sample="x" + data.manifest["sample"]), "ferplus", "quick", {})
     with pytest.raises(DataError, match="know no image of ferplus"):
         estimates.completed(data, name)
