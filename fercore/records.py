@@ -223,17 +223,9 @@ def find(root: Path | None = None, **recipe: Any) -> list[Record]:
 
     Sorted by name. ``find(paper="lan", dataset="ferplus", preset="quick")``.
     """
-    return [
-        record
-        for record in _walk(root or reference_records())
-        if all(record.recipe.get(name) == value for name, value in recipe.items())
-    ]
-
-
-def _walk(root: Path) -> Iterator[Record]:
-    for file in sorted(root.glob("*/record.json")):
-        if not file.parent.name.startswith("."):
-            yield _read_once(file.parent, file.stat().st_mtime_ns)
+    files = sorted((root or reference_records()).glob("[!.]*/record.json"))
+    every = [_read_once(file.parent, file.stat().st_mtime_ns) for file in files]
+    return [record for record in every if recipe.items() <= record.recipe.items()]
 
 
 @cache
