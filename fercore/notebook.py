@@ -30,6 +30,7 @@ from fercore.errors import ParameterError
 from fercore.figures import degrees
 from fercore.intervals import Estimate, estimate
 from fercore.intervals import signed as signed
+from fercore.ledger.found import place
 from fercore.ledger.found import reference as reference
 from fercore.paths import ROOT
 from fercore.provenance import without_docstrings
@@ -274,7 +275,7 @@ def trained_on(record: Record) -> str:
 
 def runs_by_method(found: Sequence[Record]) -> dict[str, list[Record]]:
     """The runs of each method, by seed and fold; methods by their shown names, in their paper's order."""
-    order = sorted(found, key=lambda run: (run.recipe["seed"], run.recipe["fold"]))
+    order = sorted(found, key=place)
     named = {
         own["name"]: [run for run in order if run.recipe["method"] == name] for name, own in published.METHODS.items()
     }

@@ -110,24 +110,24 @@ class Claim(NamedTuple):
     comparisons: tuple[Comparison, ...]
 
     @property
+    def measured(self) -> list[Measured]:
+        """Our numbers, real and twin, of all comparisons."""
+        return [m for c in self.comparisons for m in (c.real, c.twin) if m]
+
+    @property
     def records(self) -> tuple[str, ...]:
         """Names of the records, real and twin, that the comparisons use."""
-        measured = [m for c in self.comparisons for m in (c.real, c.twin) if m]
-        return tuple(dict.fromkeys(name for m in measured for name in m.records))
+        return tuple(dict.fromkeys(name for m in self.measured for name in m.records))
 
     @property
     def stale(self) -> tuple[str, ...]:
         """Those of the records that older code has made than what is here now."""
-        measured = [m for c in self.comparisons for m in (c.real, c.twin) if m]
-        return tuple(dict.fromkeys(name for m in measured for name in m.stale))
+        return tuple(dict.fromkeys(name for m in self.measured for name in m.stale))
 
     @property
     def headline(self) -> Comparison | None:
         """The comparison that stands for the claim: the first on real data, else on a twin, else the first."""
-        for chosen in (lambda c: c.real, lambda c: c.twin, lambda c: c):
-            if one := next((c for c in self.comparisons if chosen(c)), None):
-                return one
-        return None
+        return max(self.comparisons, key=lambda c: 2 if c.real else 1 if c.twin else 0, default=None)
 
 
 def load(root: Path | None = None) -> list[Claim]:
@@ -208,7 +208,7 @@ def _compare(criterion: Any, runs: Runs) -> Comparison:
         real, twin = (_absolute(criterion, cell["unit"], name, runs) for name in _names(criterion.dataset))
     verdict, margin = "", math.nan
     if real and cell["printed"]:
-        value, margin = float(cell["value"]), _margin(cell["unit"])
+        value, margin = float(cell["value"]), ABSOLUTE * SCALES[cell["unit"]] / 100
         if criterion.tolerance:  # what is printed in few digits may be as far as it was rounded
             margin = max(float(criterion.tolerance) / 100 * value, published.half_unit(cell["printed"]))
         verdict = verdict_of(real, value, margin)
@@ -219,11 +219,6 @@ def _compare(criterion: Any, runs: Runs) -> Comparison:
 def _names(dataset: str) -> tuple[str, str]:
     """A real data set and its twin."""
     return dataset, f"{dataset}-twin"
-
-
-def _margin(unit: str) -> float:
-    """The margin of an accuracy in the unit that it is printed in."""
-    return ABSOLUTE * SCALES[unit] / 100
 
 
 def _absolute(criterion: Any, unit: str, dataset: str, runs: Runs) -> Measured | None:
@@ -291,12 +286,8 @@ def _paired(line: Any, dataset: str, runs: Runs) -> Measured | None:
     others = {_apart(own, where, without): own for own in runs.of(line.paper, dataset, without)}
     kinds = [own for own in runs.of(line.paper, dataset, where) if _apart(own, where, without) in others]
     for own in sorted(kinds, key=lambda own: _preference(own, where)):
-        other = others[_apart(own, where, without)]
-        both = {(r.recipe["seed"], r.recipe["fold"]) for r in own} & {
-            (r.recipe["seed"], r.recipe["fold"]) for r in other
-        }
-        own, other = ([r for r in each if (r.recipe["seed"], r.recipe["fold"]) in both] for each in (own, other))
-        if both:
+        own, other = found.paired(own, others[_apart(own, where, without)])
+        if own:
             try:
                 estimate = intervals.estimate(own, line.metric, line.subset, against=other)
             except (KeyError, RecordError):  # no such subset, or other images

@@ -59,12 +59,17 @@ def kind_of(record: Record) -> Recipe:
     return _kind(record.name, record.folder)
 
 
+def place(record: Record) -> tuple[int, int]:
+    """Seed and fold, by which runs of one kind are told apart and those of two kinds are paired."""
+    return record.recipe["seed"], record.recipe["fold"]
+
+
 def matching(recipe: Recipe, root: Path | None = None) -> list[Record]:
     """The records of a recipe with any seed and fold, in their order; committed ones, or those under ``root``."""
     wanted = recipe.but(seed=0, fold=0)
     same = {name: getattr(recipe, name) for name in ("paper", "method", "dataset", "preset")}
     found = [record for record in records.find(root, **same) if kind_of(record) == wanted]
-    return sorted(found, key=lambda record: (record.recipe["seed"], record.recipe["fold"]))
+    return sorted(found, key=place)
 
 
 def reference(root: Path | None = None, **recipe: Any) -> list[Record]:
@@ -75,11 +80,11 @@ def reference(root: Path | None = None, **recipe: Any) -> list[Record]:
     given = {name: value for name, value in recipe.items() if name not in ("paper", "preset", "dataset", *FREE)}
     chosen = {name: value for name, value in recipe.items() if name in (*FREE, "method")}
     module = papers.module(recipe["paper"])
+    same = {name: recipe[name] for name in ("paper", "preset", "dataset")}
     found = [
         record
-        for record in records.find(root, paper=recipe["paper"], preset=recipe["preset"], dataset=recipe["dataset"])
-        if all(record.recipe[name] == value for name, value in chosen.items())
-        and kind_of(record)
+        for record in records.find(root, **same | chosen)
+        if kind_of(record)
         == module.recipe(recipe["preset"], recipe["dataset"], **{"method": record.recipe["method"]} | given)
     ]
     if not found:
@@ -91,9 +96,16 @@ def reference(root: Path | None = None, **recipe: Any) -> list[Record]:
 def by_kind(runs: Sequence[Record]) -> list[list[Record]]:
     """Runs of equal recipes together, by seed and fold."""
     kinds: dict[str, list[Record]] = {}
-    for run in sorted(runs, key=lambda run: (run.recipe["seed"], run.recipe["fold"])):
+    for run in sorted(runs, key=place):
         kinds.setdefault(kind_of(run).key(), []).append(run)
     return list(kinds.values())
+
+
+def paired(runs: Sequence[Record], others: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Those runs of two kinds that share seed and fold with one of the other, in their order."""
+    first, second = ({place(run): run for run in own} for own in (runs, others))
+    both = sorted(first.keys() & second.keys())
+    return [first[one] for one in both], [second[one] for one in both]
 
 
 def settings(text: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from fercore import intervals, papers, published
 from fercore.errors import ParameterError, RecordError
-from fercore.ledger.found import matching, stale
+from fercore.ledger.found import matching, paired, stale
 from fercore.recipe import unknown
 from fercore.records import Record
 from fercore.training import experiments
@@ -69,9 +69,9 @@ def table(found: Found, paper: str, subset: str = "test") -> pd.DataFrame:
         if rows and own not in rows:
             raise RecordError(f"No record of the full method ({ablation}: {own}).", do="run it, or commit it")
         for row, every in rows.items():
-            mine, theirs = _paired(every, rows[own])
+            mine, theirs = paired(every, rows[own])
             if row == own:  # shown over the seeds and folds of the rows that are held against it
-                mine = _paired(every, [run for name in rows if name != own for run in rows[name]])[0] or mine
+                mine = paired(every, [run for name in rows if name != own for run in rows[name]])[0] or mine
             if not mine:
                 continue
             line: dict[str, Any] = {"ablation": ablation, "row": row, "record": mine[0].name}
@@ -92,13 +92,6 @@ def table(found: Found, paper: str, subset: str = "test") -> pd.DataFrame:
 
 
 COLUMNS = ["ablation", "row", "seeds", "folds", "accuracy", "difference", "low", "high", "wins", "p (Holm)", "state"]
-
-
-def _paired(runs: list[Record], others: list[Record]) -> tuple[list[Record], list[Record]]:
-    """Those runs of two kinds that share seed and fold with one of the other."""
-    first, second = ({(run.recipe["seed"], run.recipe["fold"]): run for run in own} for own in (runs, others))
-    both = sorted(first.keys() & second.keys())
-    return [first[place] for place in both], [second[place] for place in both]
 
 
 def not_run(found: Found, paper: str) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from fercore import intervals, records
 from fercore.errors import ParameterError, RecordError
-from fercore.ledger.found import kind_of
+from fercore.ledger.found import kind_of, paired
 from fercore.papers import baselines
 from fercore.papers.baselines import BaselineRecipe
 from fercore.recipe import unknown
@@ -137,12 +137,10 @@ def gains(found: Sequence[Record], before: str = "twin") -> pd.DataFrame:
     """
     ways, rows = _ways(found), []
     for metric, share in product(METRICS, SHARES):
-        after, real = (ways.get((name, share, ""), []) for name in (f"{before}, then real", "real"))
-        seeds = {run.recipe["seed"] for run in after} & {run.recipe["seed"] for run in real}
-        if len(seeds) > 1:
-            pair = [[run for run in own if run.recipe["seed"] in seeds] for own in (after, real)]
-            gain = intervals.estimate(pair[0], METRICS[metric], against=pair[1]).interval
-            rows.append((metric, share, len(seeds), *(100 * end for end in gain)))
+        after, real = paired(*(ways.get((name, share, ""), []) for name in (f"{before}, then real", "real")))
+        if len(after) > 1:
+            gain = intervals.estimate(after, METRICS[metric], against=real).interval
+            rows.append((metric, share, len(after), *(100 * end for end in gain)))
     return pd.DataFrame(rows, columns=["metric", "share", "seeds", "gain", "low", "high"])
 
 
