@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 from fercore import records
 from fercore.errors import RecordError
 from fercore.paths import records_root, reference_records
@@ -126,14 +124,13 @@ def differences(one: Record, two: Record) -> list[tuple[str, Any, Any]]:
     it not. An array stands for itself by its type and shape."""
 
     def everything(record: Record) -> dict[str, Any]:
-        fields = {
-            name: value for name, value in _flat(record.model_dump()).items() if name.rpartition(".")[2] not in TIMES
-        }
-        return fields | {f"arrays.{name}": _Array(value) for name, value in record.arrays().items()}
+        fields = records.flat(record.model_dump())
+        arrays = (
+            (f"arrays.{name}", _Array(f"{a.dtype} {a.shape}", a.tobytes())) for name, a in record.arrays().items()
+        )
+        return {name: value for name, value in (*fields, *arrays) if name.rpartition(".")[2] not in TIMES}
 
-    first, second = everything(one), everything(two)
-    names = dict.fromkeys([*first, *second])
-    return [(name, first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)]
+    return [(name, *values) for name, values in _other(everything(one), everything(two)).items()]
 
 
 def is_result(name: str) -> bool:
@@ -141,14 +138,11 @@ def is_result(name: str) -> bool:
     return name.partition(".")[0] in ("metrics", "stages", "history", "weights", "arrays")
 
 
-class _Array:
+class _Array(NamedTuple):
     """An array that is equal to another one when every bit is, and that is shown by its form."""
 
-    def __init__(self, value: np.ndarray) -> None:
-        self.form, self.bytes = f"{value.dtype} {value.shape}", value.tobytes()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Array) and (self.form, self.bytes) == (other.form, other.bytes)
+    form: str
+    bits: bytes
 
     def __repr__(self) -> str:
         return self.form
@@ -190,11 +184,12 @@ def _inputs(ours: Record, reference: Record) -> Iterator[Step]:
     fields = _other(ours.recipe, reference.recipe)
     only_seed = set(fields) == {"seed"}
     verdict: Verdict = "within" if only_seed else "differs" if fields else "equal"
-    texts = [_digits(record.recipe, fields) for record in (ours, reference)]
+    count = f"{len(fields)} fields differ"
+    texts = [f"seed {r.recipe['seed']}" if only_seed or not fields else count for r in (ours, reference)]
     reason = "The seed is another one: all that follows is compared with the spread of seeds." if only_seed else ""
     yield Step("recipe", *texts, "seed", verdict, reason or _fields("Other parameters", fields))
 
-    made = _other(_flat(ours.data.made), _flat(reference.data.made))
+    made = _other(dict(records.flat(ours.data.made)), dict(records.flat(reference.data.made)))
     same = ours.data.hash == reference.data.hash
     reason = _fields("The data set is another one", made) if made else (
         f"The data set is another one: {ours.data.title} beside {reference.data.title}, made alike but with "
@@ -214,14 +209,11 @@ def _stage(stage: str, ours: Record, reference: Record, allowed: Allowed) -> Ite
         return
     yield _weights(stage, ours, reference, allowed)
     rows = [record.history[stage][0] for record in (ours, reference)]
-    first = [row.get("first_loss") for row in rows]
-    early = "The first batch gives another loss"
-    begins = stage == next(iter(reference.history))
-    room = allowed.first_loss if begins else allowed.later_loss
-    if not begins:
-        early = "It starts from a stage in which the runs had parted, or from other weights"
-    yield _number(f"{stage}: first batch, loss", first, room, early, ours, reference)
-    epoch = [row.get("train_loss") for row in rows]
+    first, epoch = ([row.get(name) for row in rows] for name in ("first_loss", "train_loss"))
+    room, text = allowed.first_loss, "The first batch gives another loss"
+    if stage != next(iter(reference.history)):
+        room, text = allowed.later_loss, "It starts from a stage in which the runs had parted, or from other weights"
+    yield _number(f"{stage}: first batch, loss", first, room, text, ours, reference)
     text = "The first batch still agreed, the steps after it do not"
     yield _number(f"{stage}: first epoch, loss", epoch, allowed.epoch_loss, text, ours, reference)
 
@@ -257,11 +249,8 @@ def _numbers(ours: Record, reference: Record, allowed: Allowed) -> Iterator[Step
             yield Step(f"accuracy, {subset}", *where, "", "differs", "The test data have other parts.")
             continue
         one, two = found
-        room = allowance(allowed, two["accuracy"], two["images"])
-        equal = one == two
-        verdict: Verdict = (
-            "equal" if equal else "within" if abs(one["accuracy"] - two["accuracy"]) <= room else "differs"
-        )
+        room, gap = allowance(allowed, two["accuracy"], two["images"]), abs(one["accuracy"] - two["accuracy"])
+        verdict: Verdict = "equal" if one == two else "within" if gap <= room else "differs"
         shown = [f"{100 * numbers['accuracy']:.2f} %" for numbers in found]
         text = "The trainings drifted apart after their first epoch"
         yield Step(f"accuracy, {subset}", *shown, f"{100 * room:.1f}", verdict, _why(text, ours, reference))
@@ -281,13 +270,13 @@ def allowance(allowed: Allowed, accuracy: float, images: int) -> float:
 
 def _why(text: str, ours: Record, reference: Record) -> str:
     """``text`` with everything that is not the same in the two runs and can be its cause."""
-    pairs: dict[str, tuple[Any, Any]] = {"seed": (ours.recipe["seed"], reference.recipe["seed"])}
-    pairs["data"], pairs["code"] = (ours.data.hash, reference.data.hash), (ours.code, reference.code)
-    for name in ("device", "precision", "threads", "instructions"):
-        pairs[name] = (ours.machine.get(name), reference.machine.get(name))
-    for name in ("torch", "torchvision", "accelerate", "numpy", "python"):
-        pairs[name] = (ours.versions.get(name), reference.versions.get(name))
-    known = {name: pair for name, pair in pairs.items() if None not in pair and pair[0] != pair[1]}
+
+    def conditions(r: Record) -> dict[str, Any]:
+        machine = {name: r.machine.get(name) for name in ("device", "precision", "threads", "instructions")}
+        versions = {name: r.versions.get(name) for name in ("torch", "torchvision", "accelerate", "numpy", "python")}
+        return {"seed": r.recipe["seed"], "data": r.data.hash, "code": r.code} | machine | versions
+
+    known = {name: pair for name, pair in _other(conditions(ours), conditions(reference)).items() if None not in pair}
     if not known:
         return f"{text}, and the records name no cause: same seed, data, code, versions and threads."
     return _fields(f"{text}; likely because of", known)
@@ -303,14 +292,6 @@ def _other(one: dict[str, Any], two: dict[str, Any]) -> dict[str, tuple[Any, Any
     """Fields that are not equal: name -> both values; a missing one is None."""
     names = dict.fromkeys([*one, *two])
     return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    return dict(records.flat(values))
-
-
-def _digits(recipe: dict[str, Any], fields: dict[str, Any]) -> str:
-    return f"seed {recipe['seed']}" if set(fields) <= {"seed"} else f"{len(fields)} fields differ"
 
 
 def _commit(record: Record) -> str:
