@@ -147,16 +147,13 @@ def short_commands(record: Record, seed: int, root: Path) -> tuple[list[str], li
 
     def words(fields: Mapping[str, Any], folder: str) -> list[str]:
         fields = fields | {name: value for name, value in short.items() if name in fields}
-        said = [word for name, value in fields.items() if name not in OPTIONS for word in ("--set", _said(name, value))]
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+        said = [word for name, text in texts.items() if name not in OPTIONS for word in ("--set", f"{name}={text}")]
         options = ["--preset", recipe.preset, "--dataset", recipe.dataset, "--seed", str(seed)]
         return ["train", recipe.paper, *options, *said, "--records", str(root / folder)]
 
     now = recipe.model_dump()
     return words({name: record.written[name] for name in now.keys() & record.written}, "before"), words(now, "after")
-
-
-def _said(name: str, value: Any) -> str:
-    return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _as_it_begins(name: str, recipe: Recipe, root: Path) -> Path:
@@ -198,7 +195,8 @@ def prove(stale: Sequence[Record], since: str = "") -> Iterator[Proof]:
     for record in groups.values():
         by_commit.setdefault(since or record.commit["id"] or "HEAD", []).append(record)
     known = records.steps()
-    names = {name for record in groups.values() for name in _data_sets(experiments.recipe_of(record))}
+    recipes = map(experiments.recipe_of, groups.values())
+    names = {name for r in recipes for name in (r.dataset, r.also_on, getattr(r, "pretraining", "")) if name}
     pictures = {name: catalogue.prepare(name).path for name in sorted(names)}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as aside:
         for commit, own in by_commit.items():
@@ -208,10 +206,6 @@ def prove(stale: Sequence[Record], since: str = "") -> Iterator[Proof]:
                         yield _prove(record, old, new, Path(folder) / commit, aside, known)
                     except RecordError as error:
                         yield Proof(record.group, record.code, "", (str(error),), False)
-
-
-def _data_sets(recipe: Recipe) -> set[str]:
-    return {recipe.dataset, recipe.also_on, getattr(recipe, "pretraining", "")} - {""}
 
 
 def _prove(
