@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,14 @@ def _trainings(notebook: Any) -> list[str]:
     """By preset and kind of machine the time of the trainings whose records a page shows."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     names = {name for output in outputs for name in output.get("metadata", {}).get(made.KEY, {}).get("records") or ()}
-    took: dict[str, dict[str, float]] = {}
+    took: Counter[tuple[str, str]] = Counter()
     for record in (record for record in records.find() if record.name in names):
-        on, of_preset = "a processor" if record.machine["gpu"] == "none" else "a GPU", record.recipe["preset"]
-        own = took.setdefault(of_preset, {"a processor": 0.0, "a GPU": 0.0})
-        own[on] += record.seconds
+        took[record.recipe["preset"], "a processor" if record.machine["gpu"] == "none" else "a GPU"] += record.seconds
+    kinds = {preset: [on for on in ("a processor", "a GPU") if took[preset, on]] for preset in PRESETS}
     return [
-        f"{' and '.join(f'{_minutes(whole)} on {on}' for on, whole in took[preset].items() if whole)} at `{preset}`"
-        for preset in PRESETS
-        if preset in took
+        f"{' and '.join(f'{_minutes(took[preset, on])} on {on}' for on in own)} at `{preset}`"
+        for preset, own in kinds.items()
+        if own
     ]
 
 
