@@ -116,7 +116,8 @@ def summary(every: Sequence[Claim]) -> str:
         for paper, name in published.PAPERS.items()
         if is_written(paper)
     ]
-    if not any(c.real and c.real.judged for c in _accuracies(every)):
+    accuracies = [c for claim in every if claim.kind != "gain" for c in claim.comparisons if c.unit not in SIZES]
+    if not any(c.real and c.real.judged for c in accuracies):
         lines.append(
             "**Absolute accuracies** are shown and not judged: no run has a paper's size and weights from faces."
         )
@@ -125,10 +126,6 @@ def summary(every: Sequence[Claim]) -> str:
     lines += [f"**{', '.join(others)}**: not attempted yet."] if others else []
     foot = 'What a verdict means and how it is computed is explained <a href="#how-it-is-judged">below</a>.'
     return f"**Gains measured on photographs: {told}.**\n\n{markdown.bullets(lines)}\n\n{foot}"
-
-
-def _accuracies(every: Sequence[Claim]) -> list[claims.Comparison]:
-    return [c for claim in every if claim.kind != "gain" for c in claim.comparisons if c.unit not in SIZES]
 
 
 def first_gains(every: Sequence[Claim]) -> Iterator[Claim]:
@@ -156,19 +153,17 @@ def reproduces(paper: str, differs: str) -> Markdown:
     accuracies = [c for claim in every if claim.kind == "table" for c in claim.comparisons if _is_headline(c, paper)]
     number = min(accuracies, key=lambda c: (c.real is None, c.twin is None))
     measured = [m for c in (*(claim.headline for claim in gains), number) for m in (c.real, c.twin) if m]
+    most = max(m.seeds for m in measured)
+    seeds = f"up to {most} seeds" if most > 1 else "one seed"
     sizes = " and ".join(f"`{preset}`" for preset in dict.fromkeys(m.preset for m in measured))
     stale = " Some of the records are *stale*." if any(m.stale for m in measured) else ""
     lines = [
         *map(_gain_line, gains),
         f"**Accuracy** of {own} on {title(number.criterion[0])}: published "
         f"**{number.printed} %**; here {_sides(number, ' %')}.",
-        f"**What differs**: {differs} Measured at preset {sizes}, {_seeds(max(m.seeds for m in measured))}.{stale}",
+        f"**What differs**: {differs} Measured at preset {sizes}, {seeds}.{stale}",
     ]
     return Markdown(markdown.bullets(lines))
-
-
-def _seeds(most: int) -> str:
-    return f"up to {most} seeds" if most > 1 else "one seed"
 
 
 def _is_headline(c: claims.Comparison, paper: str) -> bool:
@@ -218,8 +213,11 @@ def _claim(row: Mapping[str, Any]) -> str:
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The cells of :data:`COLUMNS`."""
-    how = [_shown_at(row["notebook"], row["cell"])]
-    links = [_record_link(name, name in row["stale"].split(", ")) for name in filter(None, row["record"].split(", "))]
+    how, stale = [_shown_at(row["notebook"], row["cell"])], row["stale"].split(", ")
+    links = [
+        f'<a href="../records/{name}.json">record {name}</a>' + " **stale**" * (name in stale)
+        for name in filter(None, row["record"].split(", "))
+    ]
     lines = [*links, *([f"`{row['command']}`"] if row["command"] else [])]
     if lines:
         count = f"{len(links)} record{'s' * (len(links) != 1)} and the command" if links else "the command"
@@ -242,10 +240,6 @@ def _shown_at(notebook: str, cell: str) -> str:
     if not cell:
         return f"{{doc}}`{page} </notebooks/{page}>`, not shown there yet"
     return f'<a href="../notebooks/{page}.html#{cell}">{page}, {cell}</a>'
-
-
-def _record_link(name: str, stale: bool) -> str:
-    return f'<a href="../records/{name}.json">record {name}</a>' + " **stale**" * stale
 
 
 def _ours(row: Mapping[str, Any], kind: str) -> str:
