@@ -1,8 +1,7 @@
 """Execute notebooks with papermill, safely.
 
-Papermill alone only logs a misspelt parameter and leaves a broken output behind. Here parameters are held against the
-notebook before anything runs, and a notebook is executed under a hidden name that becomes its own only when every cell
-succeeded.
+Parameters are checked before anything runs (:mod:`fercore.book.parameters`), and a notebook is executed under a hidden
+name that becomes its own only when every cell succeeded: papermill alone leaves a broken output behind.
 """
 
 from __future__ import annotations
@@ -144,10 +143,9 @@ def _failure(name: str, failed: Path, error: Exception, log: Path | None) -> Fer
 @contextlib.contextmanager
 def _logging_to(log: Path | None) -> Iterator[None]:
     """Send papermill's own lines to the log, or nowhere, instead of the terminal."""
-    handler: logging.Handler = logging.NullHandler()
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(log, mode="w", encoding="utf-8")
+    handler = logging.FileHandler(log or os.devnull, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("papermill")
     logger.setLevel(logging.INFO)
