@@ -50,13 +50,10 @@ def similarities(similarity: np.ndarray, same: np.ndarray) -> Axes:
 
 def by_turn(arrays: Mapping[str, np.ndarray], edges: tuple[int, ...] = (0, 15, 30, 60, 180)) -> pd.DataFrame:
     """Of a record's arrays: pairs and accuracy in per cent with its 95 % interval, by how far the yaws differ."""
-    rows = []
-    for low, high in pairwise(edges):
-        chosen = (arrays["yaw"] >= low) & (arrays["yaw"] < high)
-        if chosen.any():
-            interval = intervals.mean(arrays["right"][chosen])
-            name = f"{low} to {high}°" if high < 180 else f"more than {low}°"
-            rows.append((name, chosen.sum(), *(100 * end for end in interval)))
+    names = [f"{low} to {high}°" if high < 180 else f"more than {low}°" for low, high in pairwise(edges)]
+    bands = pd.cut(arrays["yaw"].astype(float), edges, right=False, labels=names)
+    right = pd.Series(arrays["right"]).groupby(bands, observed=True)
+    rows = [(name, len(own), *(100 * end for end in intervals.mean(own))) for name, own in right]
     return pd.DataFrame(rows, columns=["yaws apart", "pairs", "accuracy", "low", "high"])
 
 
@@ -66,15 +63,11 @@ def errors_by_yaw(arrays: Mapping[str, np.ndarray], width: int = 15) -> Axes:
     ``arrays``: of a record, ``error`` and ``error_visible`` (N,) in shares of the face's size, ``yaw`` (N,) degrees.
     """
     _, axes = plt.subplots(figsize=(6.6, 3.2))
-    turned = np.abs(arrays["yaw"].astype(float))
+    least = np.abs(arrays["yaw"].astype(float)) // width * width
     tables = []
     for name, key, colour in (("all 68", "error", OURS), ("those in sight", "error_visible", "#6b7280")):
-        rows = []
-        for low in range(0, 90, width):
-            chosen = (turned >= low) & (turned < low + width)
-            if chosen.any():
-                interval = intervals.mean(100 * arrays[key][chosen].astype(float))
-                rows.append((name, low + width / 2, chosen.sum(), *interval))
+        bands = pd.Series(100 * arrays[key].astype(float)).groupby(least)
+        rows = [(name, low + width / 2, len(own), *intervals.mean(own)) for low, own in bands if low < 90]
         table = pd.DataFrame(rows, columns=["landmarks", "turned by", "images", "error", "low", "high"])
         with_intervals(axes, table["turned by"], table, "error", color=colour, label=name)
         tables.append(table)
