@@ -36,11 +36,8 @@ def spreads(features: np.ndarray, labels: np.ndarray, classes: Sequence[str]) ->
     The spread is the mean squared distance of a class's images to their own mean, as a share of that of all images to
     the mean of all; 1 is as loose as everything together. features (N, n), labels (N,).
     """
-    total = np.square(features - features.mean(0)).sum(1).mean()
-    lines = []
-    for k in np.unique(labels):
-        own = features[labels == k]
-        lines.append((classes[k], len(own), np.square(own - own.mean(0)).sum(1).mean() / total))
+    of_class = ((classes[k], features[labels == k]) for k in np.unique(labels))
+    lines = [(name, len(own), own.var(0).sum() / features.var(0).sum()) for name, own in of_class]
     return pd.DataFrame(lines, columns=["class", "images", "spread"])
 
 
