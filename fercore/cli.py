@@ -241,18 +241,13 @@ def records_prove(
     there, wrong = {record.name: record for record in records.find()}, False
     if strange := [name for name in names if name not in there]:
         raise ParameterError(unknown("committed record", strange[0], there))
-    asked = (
-        [there[name] for name in names]
-        if names
-        else [one for one in there.values() if records.is_stale(one.group, one.code)]
-    )
-    for proof in unchanged.prove(asked, since):
+    asked = names or [name for name, one in there.items() if records.is_stale(one.group, one.code)]
+    for proof in unchanged.prove([there[name] for name in asked], since):
+        said = "the same to the last bit"
         if proof.holds:
             unchanged.keep(proof)
-            said = "the same to the last bit"
         else:
-            wrong = True
-            said = f"NOT proven to be the same ({', '.join(proof.differences[:5])})"
+            wrong, said = True, f"NOT proven to be the same ({', '.join(proof.differences[:5])})"
         say(f"{proof.group}  {said}" + "  (its best epoch was the last)" * proof.best_is_last)
     if wrong:
         raise typer.Exit(1)
