@@ -297,8 +297,7 @@ def _tint(picture: Image.Image, seen: Seen) -> None:
     """Lays the map over the face, red where it is greatest, clear where it is least."""
     left, top, side = (round(value) for value in seen.face.square)
     values = seen.map.astype(np.float32)
-    spread = np.ptp(values)
-    values = (values - values.min()) / spread if spread > 0 else np.zeros_like(values)
+    values = (values - values.min()) / (np.ptp(values) or 1)
     mask = Image.fromarray((160 * values).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
     picture.paste((220, 30, 30), (left, top, left + side, top + side), mask)
 
