@@ -74,9 +74,7 @@ def _gain(claim: Claim, *, setting: bool) -> str:
     network = ", with a small network" if ours.preset == "quick" else f", at preset {ours.preset}"
     network += "" if "start" in ours.command else ", not trained on faces before"
     few = ", one seed" * (ours.seeds == 1)
-    both = (
-        ", which includes zero and the published value" if _holds(ours, 0) and _holds(ours, float(head.printed)) else ""
-    )
+    both = ", which includes zero and the published value" * (_holds(ours, 0) and _holds(ours, float(head.printed)))
     told = f"Published {head.printed} points; here {points(*ours[:3])}{both}, on {where}{few}{network * setting}."
     return f"**{link}'s {gain_name(claim)} {said}.** {told}{unprinted(claim)}{STALE * bool(ours.stale)}"
 
