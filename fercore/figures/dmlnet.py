@@ -131,24 +131,23 @@ def distance_bars(table: pd.DataFrame) -> Axes:
 def planes(panels: Mapping[str, Plane], classes: Sequence[str]) -> Figure:
     """The same test images in the t-SNE planes of several networks: above coloured by expression, below by pose."""
     figure, rows = plt.subplots(2, len(panels), figsize=(3.1 * len(panels) + 1.6, 6.2), squeeze=False)
-    poses = np.unique(next(iter(panels.values())).poses)
-    kinds = ((classes, sns.color_palette("colorblind", len(classes))), (poses, sns.color_palette("vlag", len(poses))))
-    for column, (title, plane) in zip(rows.T, panels.items(), strict=True):
-        of_pose = np.searchsorted(poses, plane.poses)
-        for axes, values, (_, colours) in zip(column, (plane.labels, of_pose), kinds, strict=True):
-            axes.scatter(*plane.points.T, s=9, c=np.array(colours)[values], linewidths=0)
+    names = {"labels": lambda k: classes[k], "poses": figures.degrees}
+    for row, (field, palette) in zip(rows, {"labels": "colorblind", "poses": "viridis"}.items(), strict=True):
+        values = np.unique([getattr(plane, field) for plane in panels.values()])
+        colours = np.array(sns.color_palette(palette, len(values)))
+        for axes, (title, plane) in zip(row, panels.items(), strict=True):
+            axes.scatter(*plane.points.T, s=9, c=colours[np.searchsorted(values, getattr(plane, field))], linewidths=0)
             axes.set(xticks=[], yticks=[])
-        column[0].set_title(title, fontsize=11)
-    for row, (names, colours) in zip(rows, kinds, strict=True):
-        shown = [name if isinstance(name, str) else figures.degrees(name) for name in names]
-        handles = [Line2D([], [], ls="", marker="o", color=c, label=n) for n, c in zip(shown, colours, strict=True)]
+            axes.set_title(title if field == "labels" else "", fontsize=11)
+        named = [(names[field](value), colour) for value, colour in zip(values, colours, strict=True)]
+        handles = [Line2D([], [], ls="", marker="o", color=colour, label=name) for name, colour in named]
         row[-1].legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.tight_layout()
-    columns = [
-        pd.DataFrame({"network": title, "expression": np.array(classes)[p.labels], "pose": p.poses, **_xy(p.points)})
+    tables = {
+        title: pd.DataFrame({"expression": np.array(classes)[p.labels], "pose": p.poses, **_xy(p.points)})
         for title, p in panels.items()
-    ]
-    return told(figure, pd.concat(columns, ignore_index=True))
+    }
+    return told(figure, pd.concat(tables, names=["network"]).reset_index(level=0))
 
 
 def _xy(points: np.ndarray) -> dict[str, np.ndarray]:

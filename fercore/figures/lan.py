@@ -119,7 +119,8 @@ def confusions(panels: Mapping[str, tuple[Record, str]]) -> Figure:
     for axes, (title, (record, subset)) in zip(row[0], panels.items(), strict=True):
         counts = record.arrays()[f"confusion_{subset}"]
         classes = next((own for name, own in record.heads.items() if subset == f"{name}_test"), record.classes)
-        figures.confusion_matrix(counts, classes, title, axes)
+        met = (counts.sum(0) + counts.sum(1)) > 0  # a protocol may leave classes out
+        figures.confusion_matrix(counts[met][:, met], [c for c, m in zip(classes, met, strict=True) if m], title, axes)
         tables[title] = figure.numbers.rename_axis(columns="answer").stack()
     figure.tight_layout()
     return told(figure, pd.concat(tables, names=["images of"]).rename("images").reset_index())
