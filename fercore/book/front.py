@@ -69,7 +69,8 @@ def _gain(claim: Claim, *, setting: bool) -> str:
     """A sentence of a gain: published, ours on photographs or else on rendered people, perhaps with which network."""
     head = claim.headline
     ours, where = (head.real, "photographs") if head.real else (head.twin, "rendered people alone")
-    said = SEEN[claim.verdict] if head.real else "is undecided" if _holds(ours, 0) else "is not zero"
+    sign = "is undecided" if _holds(ours, 0) else "is a gain here, too" if ours.low > 0 else "is a loss here"
+    said = SEEN[claim.verdict] if head.real else sign
     link = f"[{published.PAPERS[claim.paper]}](/notebooks/{claim.notebook})"
     network = ", with a small network" if ours.preset == "quick" else f", at preset {ours.preset}"
     network += "" if "start" in ours.command else ", not trained on faces before"
