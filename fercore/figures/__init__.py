@@ -189,6 +189,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str = ""
     """Counts (K, K), rows the true class: shown as percentages of each row; a class without images stays white."""
     if axes is None:
         _, axes = plt.subplots(figsize=(0.62 * len(classes) + 1.2, 0.56 * len(classes) + 0.8))
+    classes = [name.replace("-", "−") for name in classes]
     table = pd.DataFrame(counts, pd.Index(classes, name="true"), classes)
     total = table.sum(axis=1)
     sns.heatmap(
@@ -198,6 +199,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str = ""
     )  # fmt: skip
     axes.set(xlabel="predicted", ylabel="true (images)", title=title)
     axes.tick_params(axis="x", rotation=40)
+    axes.tick_params(axis="y", rotation=0)
     plt.setp(axes.get_xticklabels(), ha="right")
     return told(axes, table)
 

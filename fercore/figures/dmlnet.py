@@ -117,13 +117,16 @@ def _each(expression: np.ndarray, pose: np.ndarray) -> list[tuple[tuple[int, int
 
 
 def distance_bars(table: pd.DataFrame) -> Axes:
-    """The four distances of the paper's Fig. 1 for each network: columns network, distance, value."""
+    """The distances of the paper's Fig. 1 for each network, means over runs with their range.
+
+    ``table``: columns network, distance, value, a line a run.
+    """
     _, axes = plt.subplots(figsize=(7.2, 3.4))
-    names = list(table["network"].unique())
-    palette = [figures.COLOURS.get(name, figures.OURS) for name in names]
-    sns.barplot(table, x="distance", y="value", hue="network", ax=axes, palette=palette)
-    axes.set(xlabel="", ylabel="mean squared distance,\nshare of that of any two")
-    axes.axhline(1, color="#6b7280", lw=1)
+    palette = [figures.COLOURS.get(name, figures.OURS) for name in table["network"].unique()]
+    sns.barplot(
+        table, x="distance", y="value", hue="network", ax=axes, palette=palette, errorbar=("pi", 100), capsize=0.1
+    )
+    axes.set(xlabel="what alone differs", ylabel="mean squared distance,\nshare of that of any two")
     axes.legend(frameon=False, title="", loc="upper left", bbox_to_anchor=(1.01, 1))
     return told(axes, table)
 
@@ -132,9 +135,10 @@ def planes(panels: Mapping[str, Plane], classes: Sequence[str]) -> Figure:
     """The same test images in the t-SNE planes of several networks: above coloured by expression, below by pose."""
     figure, rows = plt.subplots(2, len(panels), figsize=(3.1 * len(panels) + 1.6, 6.2), squeeze=False)
     names = {"labels": lambda k: classes[k], "poses": figures.degrees}
-    for row, (field, palette) in zip(rows, {"labels": "colorblind", "poses": "viridis"}.items(), strict=True):
+    for row, field in zip(rows, names, strict=True):
         values = np.unique([getattr(plane, field) for plane in panels.values()])
-        colours = np.array(sns.color_palette(palette, len(values)))
+        sides = sns.diverging_palette(250, 20, s=85, l=60, center="dark", n=len(values))
+        colours = np.array(sides if field == "poses" else sns.color_palette("bright", len(values)))
         for axes, (title, plane) in zip(row, panels.items(), strict=True):
             axes.scatter(*plane.points.T, s=9, c=colours[np.searchsorted(values, getattr(plane, field))], linewidths=0)
             axes.set(xticks=[], yticks=[])
@@ -159,28 +163,27 @@ TASKS = {"expression": "#2563eb", "pose": "#d97706", "triplet": "#16a34a"}
 
 
 def losses(panels: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> Figure:
-    """Losses by epoch as the paper's Fig. 15 has them: data set -> weights -> epochs of a record's history.
+    """Losses by epoch as the paper's Fig. 15 has them: data set -> kind of weights -> epochs of a record's history.
 
-    Each loss is shown as a share of what it was in the first epoch, on a logarithmic axis: how smoothly and how much
-    alike the three fall is what dynamic weights are for.
+    Each loss is a share of what it was in the first epoch, on a logarithmic axis; the first kind of weights is dashed.
     """
-    width = max(map(len, panels.values()))
-    figure, grid = plt.subplots(
-        len(panels), width, figsize=(4.0 * width + 1.2, 2.5 * len(panels) + 0.4), sharey="row", squeeze=False
-    )
-    lines = []
-    for row, (dataset, histories) in zip(grid, panels.items(), strict=True):
-        for axes, (weights, history) in zip(row, histories.items(), strict=False):
+    figure, row = plt.subplots(1, len(panels), figsize=(4.2 * len(panels) + 1.6, 3.2), squeeze=False)
+    lines, styles = [], ("--", "-")
+    for axes, (dataset, histories) in zip(row[0], panels.items(), strict=True):
+        for style, (weights, history) in zip(styles, histories.items(), strict=False):
             epochs = [epoch["epoch"] for epoch in history]
             for task, colour in TASKS.items():
                 values = np.array([epoch[f"loss_{task}"] for epoch in history])
-                axes.semilogy(epochs, values / values[0], "o-", color=colour, ms=3.5, label=task)
+                axes.semilogy(epochs, values / values[0], style, color=colour, lw=2, alpha=0.8)
                 lines += [(dataset, weights, task, *pair) for pair in zip(epochs, values, strict=True)]
-            axes.set_title(f"{dataset}: {weights}", fontsize=10)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        row[0].set_ylabel("loss, share of\nthat of epoch 1")
-    for axes in grid[-1]:
-        axes.set_xlabel("epoch")
-    grid[0, -1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+        axes.set(title=dataset, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    row[0, 0].set_ylabel("loss, share of that of epoch 1")
+    handles = [Line2D([], [], color=colour, label=task) for task, colour in TASKS.items()]
+    kinds = list(dict.fromkeys(weights for histories in panels.values() for weights in histories))
+    handles += [
+        Line2D([], [], color="#6b7280", ls=style, label=name) for style, name in zip(styles, kinds, strict=False)
+    ]
+    row[0, -1].legend(handles=handles, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
     figure.tight_layout()
     return told(figure, pd.DataFrame(lines, columns=["data set", "weights", "task", "epoch", "loss"]))

@@ -1,5 +1,6 @@
 """What a learned metric made of faces: how far apart kinds of pairs lie, how well expressions, poses and people form
-groups, and whose faces lie together. All of it is read off the features that records keep of their test images."""
+groups, and whose faces lie together. All of it is read off what records keep of their test images' features: the first
+principal components."""
 
 from __future__ import annotations
 
@@ -17,14 +18,9 @@ from fercore.records import Record
 from fercore.studies import features
 
 MOST = 1500
-"""Images whose pairs are looked at, evenly taken: all pairs of more take memory, not insight."""
-PAIRS = {
-    "same expression,\nother pose": ("labels", "poses"),
-    "other expression,\nsame pose": ("poses", "labels"),
-    "same expression,\nother person": ("labels", "subjects"),
-    "other expression,\nsame person": ("subjects", "labels"),
-}
-"""The four distances of the paper's Fig. 1, D1 to D4: what a pair has in common, and what it has not."""
+"""Images whose pairs are looked at, drawn by a fixed seed: all pairs of more take memory, not insight."""
+CHANGES = {"pose (D1)": "poses", "person (D3)": "subjects", "expression (D2, D4)": "labels"}
+"""What alone differs between the two images of a pair, with the names of the paper's Fig. 1."""
 
 
 def known(record: Record) -> pd.DataFrame:
@@ -38,30 +34,31 @@ def known(record: Record) -> pd.DataFrame:
     return pd.DataFrame({"labels": arrays["labels"], "poses": poses, "subjects": arrays["subjects"]})
 
 
-def _evenly(record: Record, most: int) -> tuple[np.ndarray, pd.DataFrame, np.ndarray]:
-    """Features (n, D) of every so-manieth test image, what is known of them, and their rows."""
-    rows = np.arange(len(every := known(record)))[:: -(-len(every) // most)]
-    return features.of(record)[rows], every.iloc[rows].reset_index(drop=True), rows
+def _drawn(record: Record, most: int) -> tuple[np.ndarray, pd.DataFrame]:
+    """Features (n, D) of ``most`` test images at most, and what is known of them."""
+    every = known(record)
+    rows = np.sort(np.random.default_rng(0).permutation(len(every))[:most])
+    return features.of(record)[rows], every.iloc[rows].reset_index(drop=True)
 
 
 def distances(record: Record, most: int = MOST) -> pd.Series:
-    """The mean squared distance of each kind of pair in :data:`PAIRS`, as a share of that of any two images.
-
-    A metric that sees expressions alone has the first and third near 0 and the others near or above 1.
-    """
-    points, about, _ = _evenly(record, most)
+    """The mean squared distance of pairs in which one thing of :data:`CHANGES` differs and the others are the same, as
+    a share of that of any two images. What the paper is after has the first two below the third."""
+    points, about = _drawn(record, most)
     squares = np.square(points).sum(1)
     apart = squares[:, None] + squares - 2 * points @ points.T
     alike = {name: np.equal.outer(about[name].to_numpy(), about[name].to_numpy()) for name in about}
-    two = ~np.eye(len(points), dtype=bool)
-    found = {name: apart[alike[same] & ~alike[other] & two].mean() for name, (same, other) in PAIRS.items()}
-    return pd.Series(found) / apart[two].mean()
+    found = {}
+    for shown, changed in CHANGES.items():
+        same = np.logical_and.reduce([held for name, held in alike.items() if name != changed])
+        found[shown] = apart[same & ~alike[changed]].mean()
+    return pd.Series(found) / apart[~np.eye(len(points), dtype=bool)].mean()
 
 
 def distances_of_runs(runs: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
-    """:func:`distances` of several names, means over their runs: columns network, distance, value."""
-    means = {name: sum(map(distances, of_name)) / len(of_name) for name, of_name in runs.items()}
-    return pd.DataFrame(means).rename_axis("distance").reset_index().melt("distance", var_name="network")
+    """:func:`distances` of several names, a line a run: columns network, distance, value."""
+    lines = [(name, *pair) for name, of_name in runs.items() for run in of_name for pair in distances(run).items()]
+    return pd.DataFrame(lines, columns=["network", "distance", "value"])
 
 
 def silhouettes(record: Record, most: int = MOST) -> dict[str, float]:
@@ -69,7 +66,7 @@ def silhouettes(record: Record, most: int = MOST) -> dict[str, float]:
 
     1: every group lies by itself; 0: groups lie in each other; below 0: others are nearer than the own.
     """
-    points, about, _ = _evenly(record, most)
+    points, about = _drawn(record, most)
     names = {"labels": "expression", "poses": "pose", "subjects": "person"}
     return {shown: float(silhouette_score(points, about[name])) for name, shown in names.items()}
 
@@ -87,7 +84,7 @@ def plane(record: Record, most: int = 600) -> Plane:
 
     Only who is near whom means anything in it: distances between groups, and their sizes, do not.
     """
-    points, about, _ = _evenly(record, most)
+    points, about = _drawn(record, most)
     drawn = TSNE(random_state=0, init="pca", perplexity=min(30, len(points) / 4)).fit_transform(points)
     return Plane(drawn, about["labels"].to_numpy(), about["poses"].to_numpy())
 
@@ -98,6 +95,8 @@ class Gathered(NamedTuple):
     images: int
     people: int
     agreement: float  # adjusted Rand index of groups and people: 0 by chance, 1 where they are the same
+    together: float  # share of the images that are in the group where most of their person's are
+    by_chance: float  # the same of groups dealt at random
 
 
 def gathered(record: Record, expression: str, groups: int, pan: int = 0) -> Gathered:
@@ -112,4 +111,11 @@ def gathered(record: Record, expression: str, groups: int, pan: int = 0) -> Gath
         what = f"{record.name}: only {len(chosen)} images are answered with {expression} at {pan} degrees."
         raise RecordError(what, do=f"take fewer than {groups} groups")
     found = KMeans(groups, n_init=10, random_state=0).fit_predict(features.of(record)[chosen])
-    return Gathered(len(chosen), len(np.unique(people)), float(adjusted_rand_score(people, found)))
+    rng = np.random.default_rng(0)
+    dealt = np.mean([_together(people, rng.permutation(found)) for _ in range(200)])
+    agreement = float(adjusted_rand_score(people, found))
+    return Gathered(len(chosen), len(np.unique(people)), agreement, _together(people, found), float(dealt))
+
+
+def _together(people: np.ndarray, groups: np.ndarray) -> float:
+    return float(pd.crosstab(people, groups).max(axis=1).sum() / len(people))
