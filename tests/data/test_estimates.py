@@ -76,7 +76,7 @@ def test_what_is_missing_broken_or_of_another_set_is_told(tmp_path: Path) -> Non
     data = nobody(tmp_path)
     with pytest.raises(DataError, match="There are no estimates 'ferplus-quick-1'"):
         estimates.read("ferplus-quick-1")
-    with pytest.raises(DataError, match="of estimates ferplus-quick-1 can't be read"):
+    with pytest.raises(DataError, match="of the estimates ferplus-quick-1 can't be read"):
         estimates.about("ferplus-quick-1")
     name = estimates.write(guessed(data).assign(sample="x" + data.manifest["sample"]), "ferplus", "quick", {})
     with pytest.raises(DataError, match="know no image of ferplus"):
