@@ -107,9 +107,12 @@ def gathered(record: Record, expression: str, groups: int, pan: int = 0) -> Gath
     about, answer = known(record), record.arrays()["probabilities"].argmax(1)
     chosen = np.flatnonzero((about["poses"] == pan) & (answer == record.classes.index(expression)))
     people = about["subjects"].to_numpy()[chosen]
-    if len(chosen) < groups:
-        what = f"{record.name}: only {len(chosen)} images are answered with {expression} at {pan} degrees."
-        raise RecordError(what, do=f"take fewer than {groups} groups")
+    if pan not in set(about["poses"]):
+        pans = ", ".join(map(str, sorted(set(about["poses"]))))
+        raise RecordError(f"{record.name} has no images from {pan} degrees.", do=f"take one of: {pans}")
+    if not 0 < groups <= len(chosen):
+        what = f"{record.name}: {len(chosen)} images are answered with {expression} at {pan} degrees, {groups} groups."
+        raise RecordError(what, do=f"take 1 to {len(chosen)} groups")
     found = KMeans(groups, n_init=10, random_state=0).fit_predict(features.of(record)[chosen])
     rng = np.random.default_rng(0)
     dealt = np.mean([_together(people, rng.permutation(found)) for _ in range(200)])

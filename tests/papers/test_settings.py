@@ -50,7 +50,7 @@ DMLNET: dict[str, Any] = {name: BASELINE[name] for name in BASELINE if not name.
     "first_epochs": 50, "fused": 512, "embedding": 128, "unit": True, "deviation": 0.04,
     "margin_pose": 0.2, "margin_identity": 0.2,
     "triplets": "both", "hinge": True, "reduction": "mean", "weight_sum": 2.0, "temperature": 2.0, "in_turn": True,
-    "shared": False, "crops": "thirds", "enlarge": False,
+    "shared": False, "crops": "thirds", "enlarge": False, "estimates": "",
 }  # fmt: skip
 """DML-Net Table 1: Adam, rate 0.01, decay 0.8, running mean 0.9999, K = T = 2, mini-batches of 15, 500 epochs."""
 OF_SET: dict[str, dict[str, Any]] = {

@@ -75,8 +75,11 @@ def test_people_who_lie_together_are_gathered_and_others_by_chance(tmp_path: Pat
     assert apart.agreement < 0.4
     with pytest.raises(RecordError, match="no class 'joy'"):
         metric.gathered(saved(tmp_path, PEOPLE), "joy", 5)
-    with pytest.raises(RecordError, match="only 10 images"):
-        metric.gathered(saved(tmp_path, PEOPLE), "happiness", 11)
+    for groups in (0, 11):
+        with pytest.raises(RecordError, match="take 1 to 10 groups"):
+            metric.gathered(saved(tmp_path, PEOPLE), "happiness", groups)
+    with pytest.raises(RecordError, match="take one of: -45, 0, 45"):
+        metric.gathered(saved(tmp_path, PEOPLE), "happiness", 5, pan=17)
 
 
 def test_planes_keep_neighbours_and_are_drawn_by_expression_and_pose(tmp_path: Path) -> None:
