@@ -375,7 +375,8 @@ def _angles(recipe: DMLNetRecipe) -> tuple[float, ...]:
 def order(recipe: DMLNetRecipe, data: Prepared, rows: np.ndarray, epoch: int) -> list[np.ndarray]:
     """The five-tuples of an epoch, so many in a mini-batch as it holds; Algorithm 1 runs anew before each epoch.
 
-    Images that are in no five-tuple are not seen in this epoch, nor are those without a pose or a person.
+    Images that are in no five-tuple are not seen in this epoch, nor are those without a pose or a person. Augmentation
+    mirrors images one by one (``flip``), which exchanges poses: then not every tuple's poses stand as they were chosen.
     """
     labels = [data.labels(), *(one.values for one in truth(recipe, data).values())]
     known = rows[np.all([label[rows] >= 0 for label in labels], axis=0)]

@@ -30,7 +30,9 @@ def five_tuples(expression: Sequence, pose: Sequence, identity: Sequence, *, see
     sample is in one tuple at most; an anchor that finds no four stays free for others.
 
     As printed, each search walks the whole set. Here the free samples of each expression, pose and person lie in heaps
-    by their other label, so that the same tuples are found in O(N log N).
+    by their other label, so that the same tuples are found in about N log N steps
+    where labels are balanced. Where nearly all samples share one label a search goes through many that do not fit, and
+    the steps grow with N^2. An unknown label (-1, NaN) counts as a label of its own: leave such samples out.
     """
     labels = [np.unique(np.asarray(one), return_inverse=True)[1] for one in (expression, pose, identity)]
     if len({len(one) for one in labels}) != 1:
@@ -187,6 +189,9 @@ def dynamic_weights(history: Tensor, K: float = 2.0, T: float = 2.0) -> Tensor: 
 
     history (2 or more, tasks): mean losses, the newest first -> (tasks,), which sum to K. As T grows each nears K over
     the number of tasks (2/3 for the paper's three and its K, not the 1 that it names).
+
+    # Paper unclear: losses of 0 or below, where a ratio means nothing. The older of the two counts as 1e-12 at least, so
+    # that a task whose loss is negative without a hinge, Eqs. (4) and (5) as printed, can lose all of its weight.
     """
     if history.ndim != 2 or len(history) < 2:
         raise ParameterError(f"a history of shape {tuple(history.shape)}", do="give two rows or more, the newest first")
