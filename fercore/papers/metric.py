@@ -190,8 +190,8 @@ def dynamic_weights(history: Tensor, K: float = 2.0, T: float = 2.0) -> Tensor: 
     history (2 or more, tasks): mean losses, the newest first -> (tasks,), which sum to K. As T grows each nears K over
     the number of tasks (2/3 for the paper's three and its K, not the 1 that it names).
 
-    # Paper unclear: losses of 0 or below, where a ratio means nothing. The older of the two counts as 1e-12 at least, so
-    # that a task whose loss is negative without a hinge, Eqs. (4) and (5) as printed, can lose all of its weight.
+    # Paper unclear: losses of 0 or below, where a ratio means nothing. The older of the two counts as 1e-12 at least,
+    # so that a task whose loss is negative without a hinge, Eqs. (4) and (5) as printed, can lose all of its weight.
     """
     if history.ndim != 2 or len(history) < 2:
         raise ParameterError(f"a history of shape {tuple(history.shape)}", do="give two rows or more, the newest first")
