@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,8 @@ from fercore.paths import prepared_root, reference_records
 
 FOLDER = "estimates"
 """Below the prepared sets for own tables, below the committed records for those that come with the book."""
-COLUMNS = ["sample", "yaw", "group"]
+TYPES = {"sample": str, "yaw": float, "group": int}
+COLUMNS = [*TYPES]
 
 
 def _path(name: str) -> Path:
@@ -41,8 +43,8 @@ def read(name: str) -> pd.DataFrame:
         what = f"There are no estimates '{name}': {path} is missing."
         raise DataError(what, do="make some, and take their name: fercore data estimate DATASET")
     try:
-        table = pd.read_csv(path, dtype={"sample": str, "yaw": float, "group": int})[COLUMNS]
-    except (OSError, EOFError, ValueError, KeyError) as error:
+        table = pd.read_csv(path, keep_default_na=False, na_values={"yaw": [""]}, dtype=TYPES)[COLUMNS]
+    except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
         raise DataError(f"{path} can't be read as estimates: {error}", do="make them again, or restore it") from error
     if not name.endswith(_digest(table)):
         raise DataError(f"{path} does not hold what its name says.", do="make them again, or restore it")
@@ -62,9 +64,13 @@ def about(name: str) -> dict[str, Any]:
 
 def write(table: pd.DataFrame, dataset: str, preset: str, quality: dict[str, Any]) -> str:
     """Keep estimates and, beside them as JSON, how they were made and how good they are; returns their name."""
-    table = table[COLUMNS].assign(yaw=table["yaw"].round(1))
+    try:
+        table = table[COLUMNS].astype(TYPES)
+    except (KeyError, ValueError) as error:
+        raise DataError(f"This is no table of estimates: {error}", do=f"give {', '.join(COLUMNS)}") from error
+    table = table.assign(yaw=table["yaw"].round(1) + 0.0)  # no -0.0, which is written like 0.0 and is another number
     if table["sample"].duplicated().any():
-        raise ValueError("a sample is named twice")
+        raise DataError("A table of estimates names a sample twice.", do="give one line for each image")
     name = f"{dataset}-{preset}-{_digest(table)}"
     path = prepared_root() / FOLDER / f"{name}.csv.gz"
     try:
@@ -78,6 +84,11 @@ def write(table: pd.DataFrame, dataset: str, preset: str, quality: dict[str, Any
     return name
 
 
+def about_set(name: str) -> str:
+    """The data set whose images a table of this name is about."""
+    return name.rsplit("-", 2)[0]
+
+
 def _digest(table: pd.DataFrame) -> str:
     return hashlib.sha256(table.to_csv(index=False, float_format="%.1f").encode()).hexdigest()[:8]
 
@@ -88,6 +99,8 @@ def completed(data: Prepared, name: str) -> Prepared:
     A table that knows none of its images is an error; one that lacks some leaves these unknown.
     """
     table = read(name).reindex(data.manifest["sample"])
+    if (data.manifest["subject"] != "").all() and data.manifest["yaw"].notna().all():
+        raise DataError(f"{data.name} knows all poses and persons, so estimates change nothing.", do="leave them out")
     if table["yaw"].isna().all():
         do = f"take those of this set: fercore data estimate {data.name}"
         raise DataError(f"The estimates {name} know no image of {data.name}.", do=do)

@@ -196,12 +196,12 @@ Method = Literal["single", "mfe", "mfe-hpe", "mfe-jefl", "mfe-hpe-jefl", "dmlnet
 """The rows of Table 8, whose first is a single trunk, and the embedding without pose estimation, trained first."""
 _NINE, _FIVE = (-90, -60, -45, -30, 0, 30, 45, 60, 90), (-45, -30, 0, 30, 45)
 ANGLES: Mapping[str, tuple[float, ...]] = {
-    **dict.fromkeys(("dmlnet-kdef-56-14", "phanet-kdef", "lan-kdef-10fold"), (-90, -45, 0, 45, 90)),
-    **dict.fromkeys(("dmlnet-bu3dfe-70-30", "dmlnet-bu3dfe-to-sfew", "phanet-bu3dfe-9pan"), _NINE),
+    "kdef": (-90, -45, 0, 45, 90), "bu3dfe": _NINE, "multipie": tuple(range(-90, 91, 15)),
     **dict.fromkeys(("dmlnet-bu3dfe-5pan", "phanet-bu3dfe-5pan"), _FIVE),
+    **dict.fromkeys(("pata-bu3dfe-s2", "pata-bu3dfe-s3"), (-45, -30, -15, 0, 15, 30, 45)),
     **dict.fromkeys(("dmlnet-multipie", "phanet-multipie", "pata-multipie-s1"), (-30, -15, 0, 15, 30)),
-}
-"""Classes of pose by protocol, degrees of yaw: the cameras' pans."""
+}  # fmt: skip
+"""Classes of pose, degrees of yaw, by data set and by protocols that take fewer of its cameras: their pans."""
 IN_THE_WILD = (-60, -40, -15, 0, 15, 40, 60)
 """Classes of pose elsewhere: those that the paper gave SFEW's images."""
 PROTOCOL = {
@@ -236,18 +236,28 @@ class DMLNetRecipe(Recipe):
     weight_sum: Annotated[float, Field(gt=0)] = Field(default=2.0, description="K of Eq. (8)")
     temperature: Annotated[float, Field(gt=0)] = Field(default=2.0, description="T of Eq. (8)")
     in_turn: bool = Field(
-        default=True, description="first expression and embedding in turn, a mini-batch each; else expression alone"
+        default=True,
+        description="expression and embedding in turn, a mini-batch each, as long as there is no pose branch; "
+        "else expression alone before it joins",
     )
     shared: bool = Field(default=False, description="whether the three trunks are one")
     crops: Literal["thirds", "landmarks"] = Field(default="thirds", description="where eyes and mouth are looked for")
     enlarge: bool = Field(default=False, description="whether crops are resized to the image's size")
-    estimates: str = Field(default="", description="poses and persons where the data do not know them: a table's name")
+    estimates: str = Field(
+        default="", description="poses and persons where the data do not know them: a table, or two with a + between"
+    )
 
     def check(self) -> None:
         super().check()
         if self.batch_size % 5:
             what = f"batch_size = {self.batch_size}: a mini-batch holds whole five-tuples."
             raise ParameterError(what, do="take a multiple of 5, the paper's 15")
+        if self.image_size < 3:
+            raise ParameterError(f"image_size = {self.image_size} has no thirds.", do="take 3 pixels or more")
+        for name in self.estimates.split("+") if self.estimates else ():
+            if estimates.about_set(name) not in (self.dataset, self.pretraining):
+                what = f"estimates = '{name}' are of no data set of this run."
+                raise ParameterError(what, do=f"take those of {self.pretraining or self.dataset}, or leave them out")
         if self.pretraining and not self.first_epochs:
             what = f"pretraining = '{self.pretraining}' is for a first stage, which this run does not have."
             raise ParameterError(what, do="set first_epochs, too, or leave pretraining out")
@@ -315,6 +325,7 @@ def _protocol(dataset: str) -> str:
 
 _OF_EMBEDDING = ("embedding", "unit", "margin_pose", "margin_identity", "triplets", "hinge", "reduction")
 _OF_WEIGHTS = ("weight_sum", "temperature")
+_OF_REGIONS = ("shared", "crops", "enlarge")
 
 
 def stages(recipe: DMLNetRecipe) -> dict[str, DMLNetRecipe]:
@@ -327,13 +338,19 @@ def stages(recipe: DMLNetRecipe) -> dict[str, DMLNetRecipe]:
     turns = recipe.in_turn and _has(recipe, "jefl")
     method = "mfe-jefl" if turns else "single" if recipe.method == "single" else "mfe"
     without = {"pretraining", "also_on", "first_epochs", *_OF_WEIGHTS, *(() if turns else _OF_EMBEDDING)}
+    without |= set(_OF_REGIONS if method == "single" else ())
     changes = {name: DMLNetRecipe.model_fields[name].default for name in without}
     changes |= {"method": method, "epochs": recipe.first_epochs, "first_epochs": 0, "in_turn": turns}
     if recipe.pretraining:
         protocol = _protocol(recipe.pretraining)
         changes |= {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
-        changes["estimates"] = ""
+        changes["estimates"] = _estimates(recipe, recipe.pretraining)
     return {"first": recipe.but(**changes)}
+
+
+def _estimates(recipe: DMLNetRecipe, dataset: str) -> str:
+    """The table of a run's estimates that is of a data set; an empty text where there is none."""
+    return next((name for name in recipe.estimates.split("+") if estimates.about_set(name) == dataset), "")
 
 
 def _has(recipe: DMLNetRecipe, part: str) -> bool:
@@ -353,30 +370,35 @@ def truth(recipe: DMLNetRecipe, data: Prepared) -> dict[str, Truth]:
     Where the recipe names ``estimates``, these say what the set does not know. A set of which nobody knows how heads
     are turned, or who is on its images, is an error.
     """
-    data = estimates.completed(data, recipe.estimates) if recipe.estimates else data
+    own = _estimates(recipe, recipe.dataset)
+    data = estimates.completed(data, own) if own else data
     manifest, angles = data.manifest, _angles(recipe)
-    column = next((name for name in ("pan", "yaw") if name in manifest and manifest[name].notna().any()), "")
-    if not column:
+    columns = [manifest[name].to_numpy(float) for name in ("pan", "yaw") if name in manifest]
+    yaw = np.where(np.isnan(columns[0]), columns[-1], columns[0]) if columns else np.full(len(manifest), np.nan)
+    if np.isnan(yaw).all():
         raise DataError(f"{data.name} does not know how heads are turned, which DML-Net learns.", do=LABELLED)
     names = manifest["subject"].to_numpy()
     if not (names != "").any():
         raise DataError(f"{data.name} does not know who is on its images, which DML-Net's triplets need.", do=LABELLED)
     people = np.where(names == "", -1, np.unique(names, return_inverse=True)[1])
-    return {"pose": pose_classes(manifest[column].to_numpy(float), angles), "identity": Truth(people)}
+    return {"pose": pose_classes(yaw, angles), "identity": Truth(people)}
 
 
 LABELLED = "take a twin, or let networks say it, fercore data estimate NAME, and set estimates to what that prints"
 
 
 def _angles(recipe: DMLNetRecipe) -> tuple[float, ...]:
-    return ANGLES.get(recipe.protocol, IN_THE_WILD)
+    named = recipe.protocol, recipe.dataset.removesuffix("-twin")
+    return next((ANGLES[name] for name in named if name in ANGLES), IN_THE_WILD)
 
 
 def order(recipe: DMLNetRecipe, data: Prepared, rows: np.ndarray, epoch: int) -> list[np.ndarray]:
     """The five-tuples of an epoch, so many in a mini-batch as it holds; Algorithm 1 runs anew before each epoch.
 
     Images that are in no five-tuple are not seen in this epoch, nor are those without a pose or a person. Augmentation
-    mirrors images one by one (``flip``), which exchanges poses: then not every tuple's poses stand as they were chosen.
+    mirrors images one by one (``flip``), which exchanges poses: then not every tuple's poses stand as they were chosen,
+    and the triplets, which go by the poses as they are now, find their partners in the whole mini-batch. Several
+    processes share a mini-batch; its five-tuples stay whole where ``batch_size`` is a multiple of five times these.
     """
     labels = [data.labels(), *(one.values for one in truth(recipe, data).values())]
     known = rows[np.all([label[rows] >= 0 for label in labels], axis=0)]
@@ -419,7 +441,7 @@ def criterion(recipe: DMLNetRecipe, network: nn.Module) -> DMLNetLoss:
         hinge=recipe.hinge,
         reduction=recipe.reduction,
         dynamic=recipe.method == "dmlnet",
-        in_turn=recipe.in_turn and not recipe.first_epochs,
+        in_turn=recipe.in_turn and not recipe.first_epochs and not _has(recipe, "hpe"),
         K=recipe.weight_sum,
         T=recipe.temperature,
         label_smoothing=recipe.label_smoothing,

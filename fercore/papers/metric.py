@@ -6,6 +6,7 @@ Shapes: N samples, T five-tuples, B images, D numbers of an embedding.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -23,87 +24,96 @@ from fercore.papers.baselines import CrossEntropy
 def five_tuples(expression: Sequence, pose: Sequence, identity: Sequence, *, seed: int | Sequence[int]) -> np.ndarray:
     """DML-Net Algorithm 1: ``T = {(x, x^pose+, x^pose-, x^id+, x^id-)}``, rows (T, 5) of places among N samples.
 
-    Labels (N,) of N samples. Against its anchor a pose-positive has the same expression in another pose, a
-    pose-negative another expression in the same pose, an identity-positive the same expression of another person, an
-    identity-negative another expression of the same person. The samples are shuffled by ``seed``; each in turn becomes
-    an anchor, unless a tuple holds it already, and takes the first samples in that order which are free and fit. A
-    sample is in one tuple at most; an anchor that finds no four stays free for others.
+    Labels (N,) of N samples, all of them known. Against its anchor a pose-positive has the same expression in another
+    pose, a pose-negative another expression in the same pose, an identity-positive the same expression of another
+    person, an identity-negative another expression of the same person. The samples are shuffled by ``seed``; each in
+    turn becomes an anchor, unless a tuple holds it already, and takes the first samples in that order which are free
+    and fit. A sample is in one tuple at most; an anchor that finds no four stays free for others.
 
-    As printed, each search walks the whole set. Here the free samples of each expression, pose and person lie in heaps
-    by their other label, so that the same tuples are found in about N log N steps
-    where labels are balanced. Where nearly all samples share one label a search goes through many that do not fit, and
-    the steps grow with N^2. An unknown label (-1, NaN) counts as a label of its own: leave such samples out.
+    As printed, each search walks the whole set. Here the free samples of each expression, pose and person stand in
+    order by their other label, and a heap knows the first of each label: the same tuples in O(N log N).
     """
-    labels = [np.unique(np.asarray(one), return_inverse=True)[1] for one in (expression, pose, identity)]
+    labels = [_numbered(name, of) for name, of in (("expression", expression), ("pose", pose), ("identity", identity))]
     if len({len(one) for one in labels}) != 1:
         raise DataError("A five-tuple needs three labels of each sample.", do="give as many poses and people as labels")
     rows = np.random.default_rng(seed).permutation(len(labels[0]))
-    e, p, s = (one[rows] for one in labels)
     used = bytearray(len(rows))
-    searches = [(_Free(group, label, used), group.tolist(), label.tolist()) for group, label in
-                ((e, p), (p, e), (e, s), (s, e))]  # fmt: skip
+    e, p, s = (one[rows] for one in labels)
+    same_expression, same_pose = _Free(e, p, used), _Free(p, e, used)
+    other_person, same_person = _Free(e, s, used), _Free(s, e, used)
     tuples = []
-    for anchor in range(len(rows)):
-        if used[anchor]:
-            continue
-        taken = [anchor]
-        used[anchor] = 1
-        for free, group, label in searches:
-            if (place := free.first(group[anchor], label[anchor])) is None:
-                break
-            used[place] = 1
-            taken.append(place)
-        if len(taken) == 5:
-            tuples.append(taken)
-            continue
-        for place in taken:
-            used[place] = 0
-            for free, group, label in searches:
-                free.again(group[place], label[place], place)
+    for anchor, (its_e, its_p, its_s) in enumerate(zip(e.tolist(), p.tolist(), s.tolist(), strict=True)):
+        # Only the two of one kind, positives or negatives, could be one and the same sample.
+        if (
+            not used[anchor]
+            and (pose_positive := same_expression.first(its_e, its_p)) is not None
+            and (pose_negative := same_pose.first(its_p, its_e)) is not None
+            and (id_positive := other_person.first(its_e, its_s, pose_positive)) is not None
+            and (id_negative := same_person.first(its_s, its_e, pose_negative)) is not None
+        ):
+            tuples.append([anchor, pose_positive, pose_negative, id_positive, id_negative])
+            for place in tuples[-1]:
+                used[place] = 1
     return rows[np.array(tuples, np.int64).reshape(-1, 5)]
+
+
+def _numbered(name: str, labels: Sequence) -> np.ndarray:
+    """Labels (N,) as numbers from 0 on; one that is not known, -1 or NaN, is an error."""
+    values = np.asarray(labels)
+    if values.ndim != 1:
+        raise DataError(f"{name} has the shape {values.shape}.", do="give one label of each sample, (N,)")
+    unknown = np.isin(values, (-1,)) | (values != values)
+    if unknown.any():
+        raise DataError(f"{unknown.sum()} samples have no known {name}.", do="leave them out of the five-tuples")
+    return np.unique(values, return_inverse=True)[1]
 
 
 class _Free:
     """Of each group, the first free sample whose label is another than a given one.
 
-    ``used`` (N,) is shared and says which samples are taken. A heap for each group holds the first free sample of each
-    label, and some that were taken since, which go when they come up.
+    ``used`` (N,) is shared and says which samples are taken for good. Samples of one group and label stand in their
+    order, places of a run; a heap for each group holds the first free sample of each run.
     """
 
     def __init__(self, group: np.ndarray, label: np.ndarray, used: bytearray) -> None:
-        order = np.lexsort((label, group))  # stable: samples stay in their order within one group and label
+        order = np.lexsort((label, group))  # stable
         starts = np.flatnonzero(np.diff(group[order], prepend=-1) | np.diff(label[order], prepend=-1)).tolist()
-        self.order, self.used, self.held = order.tolist(), used, bytearray(len(order))
+        self.order, self.used = order.tolist(), used
+        self.onwards = list(range(1, len(order) + 1))  # from a sample that is taken to one that may be free
         self.heaps: list[list[tuple[int, int, int, int]]] = [[] for _ in range(group.max(initial=-1) + 1)]
         for start, end in zip(starts, [*starts[1:], len(order)], strict=False):
-            self._push(self.heaps[group[order[start]]], (self.order[start], int(label[order[start]]), start, end))
+            self.heaps[group[order[start]]].append((self.order[start], int(label[order[start]]), start, end))
+        for heap in self.heaps:
+            heapq.heapify(heap)
 
-    def _push(self, heap: list, entry: tuple[int, int, int, int]) -> None:
-        self.held[entry[0]] = 1
-        heapq.heappush(heap, entry)
-
-    def first(self, group: int, unlike: int) -> int | None:
-        heap, aside, found = self.heaps[group], [], None
-        while heap and found is None:
+    def first(self, group: int, unlike: int, besides: int | None = None) -> int | None:
+        """The first free sample of a group with a label that is ``unlike``, and not the sample ``besides``."""
+        heap, aside, found = self.heaps[group], [], []
+        while heap and not found:
             place, label, at, end = heap[0]
             if self.used[place]:
                 heapq.heappop(heap)
-                self.held[place] = 0
-                following = (k for k in range(at + 1, end) if not self.used[self.order[k]])
-                if (at := next(following, None)) is not None:
-                    self._push(heap, (self.order[at], label, at, end))
-            elif label == unlike:
+                if (at := self._next(at, end)) < end:
+                    heapq.heappush(heap, (self.order[at], label, at, end))
+            elif label == unlike or place == besides:
                 aside.append(heapq.heappop(heap))
             else:
-                found = place
+                found.append(place)
         for entry in aside:
             heapq.heappush(heap, entry)
-        return found
+            _, label, at, end = entry
+            if label != unlike and (at := self._next(at + 1, end)) < end:  # what stands behind ``besides``
+                found.append(self.order[at])
+        return min(found, default=None)
 
-    def again(self, group: int, label: int, place: int) -> None:
-        """A sample is free again after all."""
-        if not self.held[place]:
-            self._push(self.heaps[group], (place, label, 0, 0))
+    def _next(self, at: int, end: int) -> int:
+        """The first free place of a run from a place on, its ``end`` where there is none."""
+        begin = at
+        while at < end and self.used[self.order[at]]:
+            at = self.onwards[at]
+        while begin < at:  # whoever comes this way again goes there in one step
+            self.onwards[begin], begin = at, self.onwards[begin]
+        return at
 
 
 # --- Section 3.2.3: joint embedding feature learning -----------------------------------------------------
@@ -145,12 +155,18 @@ def hardest_triplets(
     embeddings: Tensor, expression: Tensor, other: Tensor, margin: float, *, hinge: bool = True, reduction: str = "mean"
 ) -> Tensor:
     """What Eqs. (4) and (5) have in common: positives share the expression and not the ``other`` label (B,), negatives
-    the other label and not the expression. Anchors that lack one of them count for nothing."""
+    the other label and not the expression. Anchors that lack one of them count for nothing, nor does an image of which
+    a label is not known (-1)."""
     if reduction not in ("mean", "sum"):
         raise ParameterError(f"reduction {reduction!r} of a triplet loss", do="choose mean or sum")
+    if not expression.shape == other.shape == embeddings.shape[:1]:
+        shapes = ", ".join(str(tuple(one.shape)) for one in (embeddings, expression, other))
+        raise ParameterError(f"embeddings and two labels of shapes {shapes}", do="give (B, D), (B,) and (B,)")
     distances = squared_distances(embeddings)
     same, alike = expression[:, None] == expression, other[:, None] == other
-    positive, negative = same & ~alike, ~same & alike
+    known = (expression >= 0) & (other >= 0)
+    known = known[:, None] & known
+    positive, negative = same & ~alike & known, ~same & alike & known
     counts = positive.any(1) & negative.any(1)
     terms = (margin + farthest_positive(distances, positive) - nearest_negative(distances, negative))[counts]
     terms = terms.clamp(min=0) if hinge else terms
@@ -184,19 +200,30 @@ def triplet_losses(
 # --- Section 3.2.4: dynamic weights ----------------------------------------------------------------------
 
 
-def dynamic_weights(history: Tensor, K: float = 2.0, T: float = 2.0) -> Tensor:  # as the paper calls them
+def dynamic_weights(history: Tensor | Sequence, K: float = 2.0, T: float = 2.0) -> Tensor:  # as the paper calls them
     """DML-Net Eq. (8): ``lambda_k = K exp(w_k / T) / sum_i exp(w_i / T)`` with ``w_k = L_k(t - 1) / L_k(t - 2)``.
 
     history (2 or more, tasks): mean losses, the newest first -> (tasks,), which sum to K. As T grows each nears K over
     the number of tasks (2/3 for the paper's three and its K, not the 1 that it names).
 
-    # Paper unclear: losses of 0 or below, where a ratio means nothing. The older of the two counts as 1e-12 at least,
-    # so that a task whose loss is negative without a hinge, Eqs. (4) and (5) as printed, can lose all of its weight.
+    # Paper unclear: a ratio means nothing where one of the two losses is not above 0, as a hinge that is met everywhere
+    # makes it, or Eqs. (4) and (5) without a hinge, as printed. There it is 1, that of a loss that stays as it is.
     """
-    if history.ndim != 2 or len(history) < 2:
-        raise ParameterError(f"a history of shape {tuple(history.shape)}", do="give two rows or more, the newest first")
-    ratios = history[0] / history[1].clamp(min=1e-12)
+    found = torch.as_tensor(history)
+    found = found if found.is_floating_point() else found.double()
+    if found.ndim != 2 or len(found) < 2:
+        raise ParameterError(f"a history of shape {tuple(found.shape)}", do="give two rows or more, the newest first")
+    if not found.isfinite().all():
+        raise ParameterError("a history with a loss that is not a number", do="leave such mini-batches out")
+    if not (0 < K < math.inf and 0 < T < math.inf):
+        raise ParameterError(f"K = {K} and T = {T} of the dynamic weights", do="take numbers above 0")
+    newest, before = found[:2]
+    ratios = torch.where((newest > 0) & (before > 0), newest / before, 1.0)
     return K * torch.softmax(ratios / T, 0)
+
+
+TASKS = ("expression", "pose", "triplet")
+"""What DML-Net learns, in the order of Eq. (7)."""
 
 
 class DMLNetLoss(nn.Module):
@@ -228,6 +255,8 @@ class DMLNetLoss(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        if "expression" not in tasks or list(tasks) != [one for one in TASKS if one in tasks]:
+            raise ParameterError(f"tasks {', '.join(tasks)}", do=f"name some of {', '.join(TASKS)}, in this order")
         self.tasks, self.in_turn, self.dynamic = tuple(tasks), in_turn, dynamic and len(tasks) > 1
         self.metric = {"margins": margins, "hinge": hinge, "reduction": reduction}
         self.kinds = tuple(kinds)
@@ -272,5 +301,5 @@ class DMLNetLoss(nn.Module):
         self.steps += 1
         if place == self.WINDOW - 1:
             self.means.copy_(torch.stack([self.window.mean(0), self.means[0]]))
-            if self.dynamic and int(self.steps) >= 2 * self.WINDOW:
+            if self.dynamic and int(self.steps) >= 2 * self.WINDOW and self.means.isfinite().all():
                 self.lambdas.copy_(dynamic_weights(self.means, self.K, self.T))

@@ -81,8 +81,33 @@ def test_what_is_missing_broken_or_of_another_set_is_told(tmp_path: Path) -> Non
     name = estimates.write(guessed(data).assign(sample="x" + data.manifest["sample"]), "ferplus", "quick", {})
     with pytest.raises(DataError, match="know no image of ferplus"):
         estimates.completed(data, name)
-    (tmp_path / "made" / "estimates" / "ferplus-quick-2.csv.gz").write_bytes(b"\x1f\x8bno")
-    with pytest.raises(DataError, match="can't be read as estimates"):
-        estimates.read("ferplus-quick-2")
-    with pytest.raises(ValueError, match="twice"):
-        estimates.write(guessed(data).assign(sample="same"), "ferplus", "quick", {})
+    folder = tmp_path / "made" / "estimates"
+    whole = (folder / f"{name}.csv.gz").read_bytes()
+    for number, content in enumerate((b"\x1f\x8bno", whole[:-20], whole[:40] + b"\xff" * 9 + whole[49:])):
+        (folder / f"ferplus-quick-{number}.csv.gz").write_bytes(content)
+        with pytest.raises(DataError, match="can't be read as estimates"):
+            estimates.read(f"ferplus-quick-{number}")
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    data = nobody(tmp_path)
+    for changes, said in (
+        ({"sample": "same"}, "twice"),
+        ({"group": np.nan}, "no table"),
+        ({"yaw": "left"}, "no table"),
+    ):
+        with pytest.raises(DataError, match=said):
+            estimates.write(guessed(data).assign(**changes), "ferplus", "quick", {})
+    odd = guessed(data)
+    odd["sample"] = ["NA", "null", *odd["sample"][2:]]
+    odd["yaw"] = [np.nan, -0.04, *odd["yaw"][2:]]
+    kept = estimates.read(estimates.write(odd.assign(group=odd["group"].astype(float)), "ferplus", "quick", {}))
+    assert kept.index[:2].tolist() == ["NA", "null"] and np.isnan(kept["yaw"].iloc[0]) and kept["yaw"].iloc[1] == 0
+
+
+def test_a_set_that_knows_all_needs_no_estimates(tmp_path: Path) -> None:
+    data = nobody(tmp_path)
+    name = estimates.write(guessed(data), "ferplus", "quick", {})
+    whole = estimates.completed(data, name)
+    with pytest.raises(DataError, match="knows all poses and persons"):
+        estimates.completed(whole, name)

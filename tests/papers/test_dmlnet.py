@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -90,10 +91,16 @@ def test_one_pose_or_one_person_gives_no_five_tuple(p: list[int], s: list[int]) 
     assert dmlnet.five_tuples([0, 0, 1, 1] * 5, p, s, seed=0).shape == (0, 5)
 
 
-def test_five_tuples_of_nothing_and_of_uneven_labels() -> None:
+def test_five_tuples_of_nothing_and_of_labels_that_do_not_do() -> None:
     assert dmlnet.five_tuples([], [], [], seed=0).shape == (0, 5)
-    with pytest.raises(DataError, match="three labels"):
-        dmlnet.five_tuples([0, 1], [0, 1], [0], seed=0)
+    for labels, said in (
+        (([0, 1], [0, 1], [0]), "three labels"),
+        (([0, 1], [0, -1], [0, 1]), "1 samples have no known pose"),
+        (([0.0, math.nan], [0, 1], [0, 1]), "no known expression"),
+        (([[0, 1]], [0, 1], [0, 1]), "shape"),
+    ):
+        with pytest.raises(DataError, match=said):
+            dmlnet.five_tuples(*labels, seed=0)
 
 
 # --- Eqs. (1) to (6): triplets ---------------------------------------------------------------------------
@@ -205,9 +212,21 @@ def test_anchors_without_a_partner_add_nothing_and_nothing_is_nan(dtype: torch.d
     assert alone == 0
 
 
-def test_an_unknown_reduction_is_refused() -> None:
+def test_images_whose_labels_are_not_known_count_for_nothing() -> None:
+    x, e, p, s = batch_of(24)
+    whole = dmlnet.triplet_losses(x[:16], e[:16], p[:16], s[:16])
+    p[16:20], e[20:] = -1, -1
+    assert dmlnet.pose_loss(x, e, p) == whole[0]
+    s[16:20] = -1
+    assert dmlnet.triplet_losses(x, e, p, s)[1] == whole[1]
+
+
+def test_an_unknown_reduction_and_labels_of_another_length_are_refused() -> None:
+    x, e, p, s = batch_of(3)
     with pytest.raises(ParameterError, match="median"):
-        dmlnet.triplet_losses(*batch_of(3), reduction="median")
+        dmlnet.triplet_losses(x, e, p, s, reduction="median")
+    with pytest.raises(ParameterError, match="shapes"):
+        dmlnet.triplet_losses(x, e, p[:1], s)
 
 
 # --- Eqs. (7), (8): dynamic weights ----------------------------------------------------------------------
@@ -233,8 +252,26 @@ def test_eq8_favours_what_falls_slowest_and_nears_equal_weights() -> None:
     weights = dmlnet.dynamic_weights(history)
     assert weights[0] > weights[1] > weights[2]
     assert dmlnet.dynamic_weights(history, T=1e6).tolist() == pytest.approx([2 / 3] * 3, rel=1e-5), "not 1, as printed"
-    with pytest.raises(ParameterError, match="two rows"):
-        dmlnet.dynamic_weights(history[:1])
+    assert dmlnet.dynamic_weights(history.numpy()).tolist() == dmlnet.dynamic_weights(history).tolist()
+    assert dmlnet.dynamic_weights([[1, 2], [1, 1]]).dtype == torch.float64
+
+
+@pytest.mark.parametrize(("newest", "before"), [(0.5, 0.0), (0.0, 0.0), (0.0, 0.5), (-3.0, -1.0), (-1e-9, 2.0)])
+def test_a_ratio_that_means_nothing_is_that_of_a_loss_that_stays(newest: float, before: float) -> None:
+    found = dmlnet.dynamic_weights(torch.tensor([[0.8, newest], [1.0, before]]))
+    assert torch.equal(found, dmlnet.dynamic_weights(torch.tensor([[0.8, 2.0], [1.0, 2.0]])))
+
+
+def test_what_gives_no_weights_is_refused() -> None:
+    for history, numbers, said in (
+        ([[1.0, 2.0]], {}, "two rows"), ([[1.0, math.nan], [1.0, 1.0]], {}, "not a number"),
+        ([[1.0], [1.0]], {"T": 0.0}, "T = 0.0"), ([[1.0], [1.0]], {"K": -1.0}, "K = -1.0"),
+    ):  # fmt: skip
+        with pytest.raises(ParameterError, match=said):
+            dmlnet.dynamic_weights(history, **numbers)
+    for tasks in (["pose", "expression"], ["expression", "gaze"], ["pose"]):
+        with pytest.raises(ParameterError, match="expression, pose, triplet, in this order"):
+            DMLNetLoss(tasks)
 
 
 def answers(seed: int, size: int = 20) -> tuple[PosedOutput, dict[str, Tensor]]:
@@ -263,6 +300,17 @@ def test_eq7_weighs_by_means_of_five_mini_batches() -> None:
             assert told[f"loss_{name}"].item() == pytest.approx(value.item(), rel=1e-5)
             assert told[f"lambda_{name}"].item() == pytest.approx(weights[k].item(), rel=1e-5)
         seen.append([value.item() for value in plain.values()])
+
+
+def test_a_loss_that_is_no_number_leaves_the_weights_as_they_are() -> None:
+    loss = DMLNetLoss(["expression", "pose", "triplet"])
+    for step in range(15):
+        output, batch = answers(step)
+        if step == 12:
+            before = loss.lambdas.clone()
+            output = output._replace(logits=output.logits * math.nan)
+        loss(output, batch)
+    assert torch.equal(loss.lambdas, before) and not torch.equal(before, torch.full((3,), 2 / 3))
 
 
 def test_weights_travel_with_the_loss() -> None:
@@ -422,6 +470,12 @@ def test_rows_of_table_8_share_what_comes_before() -> None:
     first = {name: dmlnet.stages(one.but(in_turn=True))["first"] for name, one in of.items()}
     assert first["mfe"] == first["mfe-hpe"] and first["mfe-jefl"] == first["mfe-hpe-jefl"] == first["dmlnet"]
     assert first["dmlnet"].method == "mfe-jefl" and first["dmlnet"].in_turn and not first["mfe"].in_turn
+    nothing = torch.nn.Identity()
+    assert dmlnet.criterion(first["dmlnet"], nothing).in_turn
+    at_once = of["dmlnet"].but(in_turn=True, first_epochs=0)
+    assert not dmlnet.criterion(at_once, nothing).in_turn, "a pose branch that trains from the start has no turns"
+    around = of["single"].but(crops="landmarks", shared=True, enlarge=True)
+    assert dmlnet.stages(around)["first"] == dmlnet.stages(of["single"])["first"], "a single trunk has no regions"
     assert not dmlnet.stages(first["dmlnet"])
     parts = {name: dmlnet.criterion(one, torch.nn.Identity()) for name, one in of.items()}
     assert {name: (loss.tasks, loss.dynamic) for name, loss in parts.items()} == {
@@ -444,6 +498,15 @@ def test_pre_training_elsewhere_is_the_first_stage() -> None:
     )
 
 
+def test_estimates_go_to_the_set_that_they_are_about() -> None:
+    both = dmlnet.recipe("quick", "sfew", pretraining="ferplus", estimates="sfew-quick-12345678+ferplus-quick-87654321")
+    assert dmlnet.stages(both)["first"].estimates == "ferplus-quick-87654321"
+    only = both.but(estimates="sfew-quick-12345678")
+    assert dmlnet.stages(only)["first"].estimates == ""
+    with pytest.raises(ParameterError, match="'kdef-quick-1' are of no data set of this run"):
+        both.but(estimates="kdef-quick-1")
+
+
 def test_an_epoch_is_whole_five_tuples_of_known_images(people: Any) -> None:
     recipe = dmlnet.recipe("smoke", batch_size=10)
     rows = np.arange(len(people.manifest))
@@ -460,7 +523,15 @@ def test_an_epoch_is_whole_five_tuples_of_known_images(people: Any) -> None:
 
 def test_poses_are_the_cameras_or_the_paper_s_seven(people: Any) -> None:
     assert dmlnet.truth(dmlnet.recipe(), people)["pose"].classes == ("-90°", "-45°", "0°", "+45°", "+90°")
-    assert len(dmlnet.truth(dmlnet.recipe(dataset="bu3dfe-twin"), people)["pose"].classes) == 9
+    for dataset, protocol, number in (
+        ("bu3dfe-twin", "", 9), ("bu3dfe", "pata-bu3dfe-s2", 7), ("kdef", "official", 5), ("multipie", "", 5),
+        ("multipie", "pata-multipie-s2", 13), ("sfew-twin", "", 7),
+    ):  # fmt: skip
+        recipe = dmlnet.recipe(dataset=dataset, **({"protocol": protocol} if protocol else {}))
+        assert len(dmlnet.truth(recipe, people)["pose"].classes) == number
+    partly = people.manifest.assign(pan=people.manifest["pan"].where(people.manifest.index % 3 > 0), yaw=-90.0)
+    found = dmlnet.truth(dmlnet.recipe(), replace(people, manifest=partly))["pose"].values
+    assert set(found[::3]) == {0} and set(found[1::3]) | set(found[2::3]) == {2, 3}, "yaw where the pan is not known"
     wild = pose_classes(np.array([-58.0, np.nan, 3.0, 41.0]), dmlnet.IN_THE_WILD)
     assert wild.values.tolist() == [0, -1, 3, 5] and wild.mirrored.tolist() == [6, -1, 3, 1]
 
@@ -484,6 +555,7 @@ def test_wrong_parameters_are_named() -> None:
     for changes, said in (
         ({"batch_size": 16}, "five-tuples"), ({"dataset": "kdfe-twin"}, "kdef-twin"), ({"margin": 1.0}, "margin_pose"),
         ({"first_epochs": 0, "pretraining": "multipie-twin"}, "first_epochs"), ({"method": "mef"}, "mfe"),
+        ({"image_size": 1}, "no thirds"),
     ):  # fmt: skip
         with pytest.raises(ParameterError, match=said):
             dmlnet.recipe(**changes)
