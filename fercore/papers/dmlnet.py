@@ -243,9 +243,7 @@ class DMLNetRecipe(Recipe):
     shared: bool = Field(default=False, description="whether the three trunks are one")
     crops: Literal["thirds", "landmarks"] = Field(default="thirds", description="where eyes and mouth are looked for")
     enlarge: bool = Field(default=False, description="whether crops are resized to the image's size")
-    estimates: str = Field(
-        default="", description="poses and persons where the data do not know them: a table, or two with a + between"
-    )
+    estimates: str = Field(default="", description="tables of poses and persons that the data lack, a + between two")
 
     def check(self) -> None:
         super().check()
@@ -395,10 +393,9 @@ def _angles(recipe: DMLNetRecipe) -> tuple[float, ...]:
 def order(recipe: DMLNetRecipe, data: Prepared, rows: np.ndarray, epoch: int) -> list[np.ndarray]:
     """The five-tuples of an epoch, so many in a mini-batch as it holds; Algorithm 1 runs anew before each epoch.
 
-    Images that are in no five-tuple are not seen in this epoch, nor are those without a pose or a person. Augmentation
-    mirrors images one by one (``flip``), which exchanges poses: then not every tuple's poses stand as they were chosen,
-    and the triplets, which go by the poses as they are now, find their partners in the whole mini-batch. Several
-    processes share a mini-batch; its five-tuples stay whole where ``batch_size`` is a multiple of five times these.
+    Images in no five-tuple, without a pose or a person are not seen in this epoch. Augmentation mirrors images one by
+    one (``flip``), which exchanges poses: triplets go by the poses as they are then. Several processes share a
+    mini-batch; its five-tuples stay whole where ``batch_size`` is a multiple of five times their number.
     """
     labels = [data.labels(), *(one.values for one in truth(recipe, data).values())]
     known = rows[np.all([label[rows] >= 0 for label in labels], axis=0)]
