@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.backbones.resnet import ResNet, ResNet18, ResNet50
-from fercore.data import estimates
-from fercore.data.labels import Truth, pose_classes
+from fercore.data.labels import Truth
 from fercore.data.prepared import Prepared
 from fercore.data.protocols import USUAL
 from fercore.errors import DataError, ParameterError
+from fercore.papers import poses
 from fercore.papers.baselines import SIZES
 from fercore.papers.landmarks import as_detected
 from fercore.papers.metric import DMLNetLoss as DMLNetLoss
@@ -194,16 +194,8 @@ def _connected(inside: int, outside: int, deviation: float) -> nn.Linear:
 
 Method = Literal["single", "mfe", "mfe-hpe", "mfe-jefl", "mfe-hpe-jefl", "dmlnet"]
 """The rows of Table 8, whose first is a single trunk, and the embedding without pose estimation, trained first."""
-_NINE, _FIVE = (-90, -60, -45, -30, 0, 30, 45, 60, 90), (-45, -30, 0, 30, 45)
-ANGLES: Mapping[str, tuple[float, ...]] = {
-    "kdef": (-90, -45, 0, 45, 90), "bu3dfe": _NINE, "multipie": tuple(range(-90, 91, 15)),
-    **dict.fromkeys(("dmlnet-bu3dfe-5pan", "phanet-bu3dfe-5pan"), _FIVE),
-    **dict.fromkeys(("pata-bu3dfe-s2", "pata-bu3dfe-s3"), (-45, -30, -15, 0, 15, 30, 45)),
-    **dict.fromkeys(("dmlnet-multipie", "phanet-multipie", "pata-multipie-s1"), (-30, -15, 0, 15, 30)),
-}  # fmt: skip
-"""Classes of pose, degrees of yaw, by data set and by protocols that take fewer of its cameras: their pans."""
 IN_THE_WILD = (-60, -40, -15, 0, 15, 40, 60)
-"""Classes of pose elsewhere: those that the paper gave SFEW's images."""
+"""Classes of pose where no cameras stand: those that the paper gave SFEW's images."""
 PROTOCOL = {
     **dict.fromkeys(("kdef", "kdef-twin"), "dmlnet-kdef-56-14"),
     **dict.fromkeys(("bu3dfe", "bu3dfe-twin"), "dmlnet-bu3dfe-70-30"),
@@ -252,10 +244,7 @@ class DMLNetRecipe(Recipe):
             raise ParameterError(what, do="take a multiple of 5, the paper's 15")
         if self.image_size < 3:
             raise ParameterError(f"image_size = {self.image_size} has no thirds.", do="take 3 pixels or more")
-        for name in self.estimates.split("+") if self.estimates else ():
-            if estimates.about_set(name) not in (self.dataset, self.pretraining):
-                what = f"estimates = '{name}' are of no data set of this run."
-                raise ParameterError(what, do=f"take those of {self.pretraining or self.dataset}, or leave them out")
+        poses.check_estimates(self.estimates, self.dataset, self.pretraining)
         if self.pretraining and not self.first_epochs:
             what = f"pretraining = '{self.pretraining}' is for a first stage, which this run does not have."
             raise ParameterError(what, do="set first_epochs, too, or leave pretraining out")
@@ -342,13 +331,8 @@ def stages(recipe: DMLNetRecipe) -> dict[str, DMLNetRecipe]:
     if recipe.pretraining:
         protocol = _protocol(recipe.pretraining)
         changes |= {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
-        changes["estimates"] = _estimates(recipe, recipe.pretraining)
+        changes["estimates"] = poses.of_set(recipe.estimates, recipe.pretraining)
     return {"first": recipe.but(**changes)}
-
-
-def _estimates(recipe: DMLNetRecipe, dataset: str) -> str:
-    """The table of a run's estimates that is of a data set; an empty text where there is none."""
-    return next((name for name in recipe.estimates.split("+") if estimates.about_set(name) == dataset), "")
 
 
 def _has(recipe: DMLNetRecipe, part: str) -> bool:
@@ -368,26 +352,8 @@ def truth(recipe: DMLNetRecipe, data: Prepared) -> dict[str, Truth]:
     Where the recipe names ``estimates``, these say what the set does not know. A set of which nobody knows how heads
     are turned, or who is on its images, is an error.
     """
-    own = _estimates(recipe, recipe.dataset)
-    data = estimates.completed(data, own) if own else data
-    manifest, angles = data.manifest, _angles(recipe)
-    columns = [manifest[name].to_numpy(float) for name in ("pan", "yaw") if name in manifest]
-    yaw = np.where(np.isnan(columns[0]), columns[-1], columns[0]) if columns else np.full(len(manifest), np.nan)
-    if np.isnan(yaw).all():
-        raise DataError(f"{data.name} does not know how heads are turned, which DML-Net learns.", do=LABELLED)
-    names = manifest["subject"].to_numpy()
-    if not (names != "").any():
-        raise DataError(f"{data.name} does not know who is on its images, which DML-Net's triplets need.", do=LABELLED)
-    people = np.where(names == "", -1, np.unique(names, return_inverse=True)[1])
-    return {"pose": pose_classes(yaw, angles), "identity": Truth(people)}
-
-
-LABELLED = "take a twin, or let networks say it, fercore data estimate NAME, and set estimates to what that prints"
-
-
-def _angles(recipe: DMLNetRecipe) -> tuple[float, ...]:
-    named = recipe.protocol, recipe.dataset.removesuffix("-twin")
-    return next((ANGLES[name] for name in named if name in ANGLES), IN_THE_WILD)
+    data = poses.completed(data, recipe.estimates, recipe.dataset)
+    return {"pose": poses.poses(data, poses.angles(recipe, IN_THE_WILD)), "identity": poses.people(data)}
 
 
 def order(recipe: DMLNetRecipe, data: Prepared, rows: np.ndarray, epoch: int) -> list[np.ndarray]:
@@ -417,7 +383,7 @@ def model(recipe: DMLNetRecipe, classes: int) -> DMLNet:
         lambda: TRUNKS[recipe.trunk](recipe.width, recipe.stem, recipe.last_stride),
         classes,
         regions=regions,
-        poses=len(_angles(recipe)) if _has(recipe, "hpe") else 0,
+        poses=len(poses.angles(recipe, IN_THE_WILD)) if _has(recipe, "hpe") else 0,
         embedding=recipe.embedding if _has(recipe, "jefl") else 0,
         fused=recipe.fused,
         shared=recipe.shared,

@@ -1,0 +1,72 @@
+"""How heads are turned, as classes: cameras where a data set has them, bins of yaw elsewhere; and who is on an image.
+
+Where a set does not know it, tables of :mod:`fercore.data.estimates` may say it, which a recipe names in its field
+``estimates``: a table for each set that a run sees, with a + between two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fercore.data import estimates
+from fercore.data.labels import Truth, pose_classes
+from fercore.data.prepared import Prepared
+from fercore.errors import DataError, ParameterError
+from fercore.recipe import Recipe
+
+_NINE, _FIVE = (-90, -60, -45, -30, 0, 30, 45, 60, 90), (-45, -30, 0, 30, 45)
+ANGLES: Mapping[str, tuple[float, ...]] = {
+    "kdef": (-90, -45, 0, 45, 90), "bu3dfe": _NINE, "multipie": tuple(range(-90, 91, 15)),
+    **dict.fromkeys(("dmlnet-bu3dfe-5pan", "phanet-bu3dfe-5pan"), _FIVE),
+    **dict.fromkeys(("pata-bu3dfe-s2", "pata-bu3dfe-s3"), (-45, -30, -15, 0, 15, 30, 45)),
+    **dict.fromkeys(("dmlnet-multipie", "phanet-multipie", "pata-multipie-s1"), (-30, -15, 0, 15, 30)),
+}  # fmt: skip
+"""Classes of pose, degrees of yaw, by data set and by protocols that take fewer of its cameras: their pans."""
+LABELLED = "take a twin, or let networks say it, fercore data estimate NAME, and set estimates to what that prints"
+
+
+def angles(recipe: Recipe, elsewhere: tuple[float, ...]) -> tuple[float, ...]:
+    """The classes of pose of a recipe's data, degrees; ``elsewhere`` where no cameras stand."""
+    named = recipe.protocol, recipe.dataset.removesuffix("-twin")
+    return next((ANGLES[name] for name in named if name in ANGLES), elsewhere)
+
+
+def check_estimates(names: str, dataset: str, pretraining: str = "") -> None:
+    """Refuse tables that are about none of a run's data sets."""
+    for name in names.split("+") if names else ():
+        if estimates.about_set(name) not in (dataset, pretraining):
+            do = f"take those of {pretraining or dataset}, or leave them out"
+            raise ParameterError(f"estimates = '{name}' are of no data set of this run.", do=do)
+
+
+def of_set(names: str, dataset: str) -> str:
+    """The table that is about a data set; an empty text where there is none."""
+    return next((name for name in names.split("+") if estimates.about_set(name) == dataset), "")
+
+
+def completed(data: Prepared, names: str, dataset: str) -> Prepared:
+    """The data with what is estimated of them."""
+    own = of_set(names, dataset)
+    return estimates.completed(data, own) if own else data
+
+
+def poses(data: Prepared, classes: tuple[float, ...]) -> Truth:
+    """The class of pose of each image, -1 where nobody knows: its camera's pan, else its yaw.
+
+    A set of which no image's is known is an error.
+    """
+    columns = [data.manifest[name].to_numpy(float) for name in ("pan", "yaw") if name in data.manifest]
+    yaw = np.where(np.isnan(columns[0]), columns[-1], columns[0]) if columns else np.full(len(data.manifest), np.nan)
+    if np.isnan(yaw).all():
+        raise DataError(f"{data.name} does not know how heads are turned.", do=LABELLED)
+    return pose_classes(yaw, classes)
+
+
+def people(data: Prepared) -> Truth:
+    """Who is on each image, a number for each person, -1 where nobody knows. A set that knows none is an error."""
+    names = data.manifest["subject"].to_numpy()
+    if not (names != "").any():
+        raise DataError(f"{data.name} does not know who is on its images.", do=LABELLED)
+    return Truth(np.where(names == "", -1, np.unique(names, return_inverse=True)[1]))
