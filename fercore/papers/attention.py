@@ -172,7 +172,7 @@ class PhaNetLoss(nn.Module):
         told |= {f"scale_{s + 1}": one.mean() for s, one in enumerate(output.coefficients.detach().unbind(1))}
         whole = {name: term for part in parts.values() for name, term in part.items()}
         told |= {f"loss_{name}": term.detach() for name, term in whole.items()}
-        if "weights" in output._fields:
+        if self.pose and self.dynamic:
             told |= {f"lambda_{name}": one for name, one in zip(("e", "p"), self._weights(output).mean(0), strict=True)}
         turn = list(parts)[int(self.steps) % len(parts)]
         self.steps += 1

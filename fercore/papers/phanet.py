@@ -67,7 +67,7 @@ class PosedOutput(NamedTuple):
     coefficients: Tensor
     side: int
     pose_logits: Tensor  # (B, poses)
-    weights: Tensor  # (B, 2): W f + b, before the sigmoid
+    weights: Tensor  # (B, 2): W f + b, before the sigmoid; 0 where weights are fixed
 
 
 # --- Section III-B: hierarchical pixel attention --------------------------------------------------------
@@ -132,8 +132,8 @@ class PhaNet(nn.Module):
     """PhaNet, or a row of Table VI: images (B, 3, S, S) -> :class:`Output` or :class:`PosedOutput`.
 
     ``scales`` names those whose features are joined (Eqs. 6, 8), 1 to 3; a finer one needs those before it for its
-    region. ``sal`` weighs them, ``poses`` classes give a second head. The first trunk is called ``backbone``; the
-    others are of its kind, or the same one when ``shared``.
+    region. ``sal`` weighs them, ``poses`` classes give a second head, ``balanced`` Eq. (10). The first trunk is called
+    ``backbone``; the others are of its kind, or the same one when ``shared``.
     """
 
     def __init__(
@@ -146,6 +146,7 @@ class PhaNet(nn.Module):
         sal: bool = True,
         rectified: bool = True,
         poses: int = 0,
+        balanced: bool = True,
         hidden: int = 128,
         squeeze: int = 64,
         fused: int = 512,
@@ -173,7 +174,7 @@ class PhaNet(nn.Module):
         self.weigh = ScaleAttention(joined, len(self.scales), squeeze, rectified) if sal else None
         self.branch, self.classifier = nn.Linear(joined, fused), nn.Linear(fused, classes)
         self.pose_classifier = nn.Linear(fused, poses) if poses else None
-        self.balance = nn.Linear(joined, 2) if poses else None
+        self.balance = nn.Linear(joined, 2) if poses and balanced else None
 
     def at(self, scale: int) -> DenseNet:
         """The trunk of a scale, from 0 on."""
@@ -201,16 +202,18 @@ class PhaNet(nn.Module):
         features = torch.cat([c[:, None] * own for c, own in zip(coefficients.unbind(1), pooled, strict=True)], 1)
         fused = self.branch(features).relu()
         found = (features, tuple(maps), tuple(answers), tuple(regions), tuple(corners), coefficients, side)
-        if self.pose_classifier is None or self.balance is None:
+        if self.pose_classifier is None:
             return Output(self.classifier(fused), *found)
-        return PosedOutput(self.classifier(fused), *found, self.pose_classifier(fused), self.balance(features))
+        weights = self.balance(features) if self.balance else features.new_zeros(len(features), 2)
+        return PosedOutput(self.classifier(fused), *found, self.pose_classifier(fused), weights)
 
 
 # --- Section IV-B: recipes ------------------------------------------------------------------------------
 
 
-Method = Literal["s1", "s2", "s3", "s1-s2", "s1-s3", "s2-s3", "s1-s2-s3", "phanet"]
-"""The rows of Table VI: scales that are joined; the last adds joint scale attention."""
+Method = Literal["densenet", "s1", "s2", "s3", "s1-s2", "s1-s3", "s2-s3", "s1-s2-s3", "phanet"]
+"""DenseNet of Tables I to V, the whole face for expression and pose with equal weights; then the rows of Table VI,
+whose first is the whole face for the expression alone, as row 1 of Table VIII, the last with joint scale attention."""
 IN_THE_WILD = (-40, -15, 0, 15, 40)
 """Classes of pose where no cameras stand: the five of the paper's Fig. 7."""
 
@@ -219,7 +222,7 @@ class PhaNetRecipe(Recipe):
     """A run of one of Table VI's rows, or of Table VIII's.
 
     A first stage trains the whole face's trunk for ``first_epochs``. From its weights, and for ``epochs``, the row goes
-    on: ``s1`` as it is, the others with finer scales, whose trunks begin as copies of the first.
+    on: ``s1`` and ``densenet`` as it is, the others with finer scales, whose trunks begin as copies of the first.
     """
 
     method: Method = "phanet"
@@ -253,7 +256,7 @@ class PhaNetRecipe(Recipe):
     def check(self) -> None:
         super().check()
         poses.check_estimates(self.estimates, self.dataset, self.pretraining)
-        if self.image_size * (2 * HALVES[0]) ** 2 < 2 and self.method != "s1":
+        if self.image_size * (2 * HALVES[0]) ** 2 < 2 and self.method not in ("densenet", "s1"):
             what = f"image_size = {self.image_size}: the smallest region of S3 would have less than two pixels."
             raise ParameterError(what, do=f"take {math.ceil(2 / (2 * HALVES[0]) ** 2)} pixels or more")
         if self.pretraining and not self.first_epochs:
@@ -315,7 +318,7 @@ def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object)
     size = {"image_size": SIZES[preset]["image_size"]}
     values = {"paper": "phanet", "preset": preset, "dataset": dataset, "protocol": _protocol(dataset), **size}
     values |= {"setting": "published" if preset == "paper" else "ours", "optimiser": "adamw"} | _PRESETS[preset]
-    values["pose"] = dataset not in UNPOSED or bool(changes.get("estimates"))
+    values["pose"] = (dataset not in UNPOSED or bool(changes.get("estimates"))) and changes.get("method") != "s1"
     for name, on in (("epochs", dataset), ("first_epochs", changes.get("pretraining") or dataset)):
         if preset == "quick" and on in _EPOCHS:
             values[name] = _EPOCHS[on]
@@ -360,7 +363,8 @@ def truth(recipe: PhaNetRecipe, data: Prepared) -> dict[str, Truth]:
 def model(recipe: PhaNetRecipe, classes: int) -> PhaNet:
     """The network that a recipe describes, freshly initialised."""
     stem = {"stem": 7, "entry": 4} if recipe.stem == "imagenet" else {"stem": 3, "entry": 2}
-    scales = (1, 2, 3) if recipe.method == "phanet" else [int(name[1]) for name in recipe.method.split("-")]
+    named = {"phanet": "s1-s2-s3", "densenet": "s1"}.get(recipe.method, recipe.method)
+    scales = [int(name[1]) for name in named.split("-")]
     same = ("rectified", "hidden", "squeeze", "fused", "shared", "mask", "sharpness", "first_half")
     return PhaNet(
         lambda: DenseNet(recipe.growth, recipe.depth, bottleneck=recipe.bottleneck, **stem),
@@ -369,6 +373,7 @@ def model(recipe: PhaNetRecipe, classes: int) -> PhaNet:
         scales=scales,
         sal=recipe.method == "phanet",
         poses=len(poses.angles(recipe, IN_THE_WILD)) if recipe.pose else 0,
+        balanced=recipe.dynamic and recipe.method != "densenet",
         apart=recipe.optimise != "together",
         **{name: getattr(recipe, name) for name in same},
     )
@@ -377,7 +382,8 @@ def model(recipe: PhaNetRecipe, classes: int) -> PhaNet:
 def criterion(recipe: PhaNetRecipe, network: nn.Module) -> PhaNetLoss:
     """The loss that a recipe describes."""
     same = ("attention", "pose", "dynamic", "factor", "ordered", "margin", "optimise", "first_half", "label_smoothing")
-    return PhaNetLoss(**{name: getattr(recipe, name) for name in same})
+    given = {name: getattr(recipe, name) for name in same}
+    return PhaNetLoss(**given | {"dynamic": recipe.dynamic and recipe.method != "densenet"})
 
 
 def refresh(

@@ -85,6 +85,14 @@ CASES: dict[str, dict[str, Change | With]] = {
         "margin_identity": 1.0, "triplets": "pose", "hinge": False, "reduction": "sum", "weight_sum": 5.0,
         "temperature": (LONG, 0.1), "shared": True, "crops": "landmarks", "enlarge": True, "estimates": GUESSED,
     },
+    "phanet": COMMON | {
+        "optimiser": "sgd", "momentum": (SGD, 0.5), "protocol": "lan-kdef-10fold", "method": "densenet",
+        "growth": 5, "depth": 10, "bottleneck": ({"depth": 10}, True), "first_epochs": 2, "copied": False,
+        "shared": True, "pose": False, "attention": False, "dynamic": False, "factor": False, "ordered": False,
+        "rectified": ({"learning_rate": 0.1, "epochs": 6}, False), "margin": 0.5, "mask": "tanh", "sharpness": 2.0,
+        "optimise": "together", "proposal_epochs": 0, "first_half": 0.25, "hidden": 8, "squeeze": 4, "fused": 16,
+        "estimates": GUESSED,
+    },
     "arcface": {name: case for name, case in OF_PEOPLE.items() if name != "fold"} | {
         "optimiser": "sgd", "average": 0.9, "standardise": False, "trunk": "ir50", "dimensions": 64, "scale": 8.0,
         "margin": 0.0,
@@ -95,6 +103,7 @@ REFUSED = {"leave_out": "happiness", "protocol": "phanet-kdef"}
 """What pre-training on people can't have: they are its classes, and its split knows which of them it tests on."""
 WITHOUT = {
     "baselines": {"method"},
+    "phanet": {"width", "last_stride"},
     "arcface": {"method", "fold", "pretraining", "targets", "label_smoothing", "mirror", *REFUSED},
     "landmarks": {
         "method", "pretraining", "targets", "label_smoothing", "mirror", "width", "stem", "last_stride", "small_epochs",
@@ -105,6 +114,7 @@ UNUSED = [("arcface", "label_smoothing"), ("landmarks", "label_smoothing"), ("la
 """Some of them, which are looked at."""
 SMALL = {"images": 0, "batch_size": 16, "epochs": 2, "cluster_sample": 8, "warmup": 0.2, "image_size": 32}
 PEOPLE = ("arcface", "landmarks")
+POSED = ("dmlnet", "phanet")
 KINDS: dict[str, type[Recipe]] = {paper: type(papers.module(paper).recipe()) for paper in CASES}
 
 
@@ -132,7 +142,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
     turned.loc[turned.index % 11 == 5, "yaw"] = np.nan  # which estimates fill
     tables = {"plain": plain, "known": known, "turned": turned}
     sets = {name: open_prepared(write_prepared(folder / name, table, 48)) for name, table in tables.items()}
-    return {paper: sets["known" if paper in PEOPLE else "turned" if paper == "dmlnet" else "plain"] for paper in CASES}
+    return {paper: sets["known" if paper in PEOPLE else "turned" if paper in POSED else "plain"] for paper in CASES}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -188,8 +198,8 @@ def run(data: Prepared, folder: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def base(paper: str, **changes: Any) -> Recipe:
-    whole = {"batch_size": 10} if paper == "dmlnet" else {}  # five-tuples
-    known = {name: value for name, value in (SMALL | whole | changes).items() if name in KINDS[paper].model_fields}
+    own = {"dmlnet": {"batch_size": 10}, "phanet": {"optimise": "apart"}}.get(paper, {})  # five-tuples; all parts soon
+    known = {name: value for name, value in (SMALL | own | changes).items() if name in KINDS[paper].model_fields}
     return papers.module(paper).recipe("smoke", "kdef-twin", **known)
 
 

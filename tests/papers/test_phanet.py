@@ -443,7 +443,7 @@ def test_shapes_finite_and_a_gradient_in_every_trainable_parameter(changes: dict
         sum(terms.values()).backward()
         moving |= {n for n, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     asleep = {n for n, _ in network.named_parameters()} - moving
-    unasked = {"balance.weight", "balance.bias"} if changes.get("dynamic") is False else set()
+    unasked: set[str] = set()
     if changes.get("attention") is False:
         unasked |= {name for name in asleep if ".hidden." in name or ".region." in name}
     assert asleep == unasked

@@ -53,6 +53,18 @@ DMLNET: dict[str, Any] = {name: BASELINE[name] for name in BASELINE if not name.
     "shared": False, "crops": "thirds", "enlarge": False, "estimates": "",
 }  # fmt: skip
 """DML-Net Table 1: Adam, rate 0.01, decay 0.8, running mean 0.9999, K = T = 2, mini-batches of 15, 500 epochs."""
+PHANET: dict[str, Any] = {name: BASELINE[name] for name in BASELINE if not name.startswith(("backbone", "trunk"))} | {
+    "paper": "phanet", "method": "phanet", "growth": 12, "depth": 40, "bottleneck": False,
+    "epochs": 150, "batch_size": 32, "learning_rate": 0.01, "weight_decay": 1e-4, "warmup": 0.0,
+    "schedule": "step", "decay": 0.1, "decay_epochs": 75,
+    "flip": False, "rotation": 0.0, "shift": 0.0, "zoom": 0.0, "contrast": 0.0, "erase": 0.0,
+    "first_epochs": 0, "copied": False, "shared": False, "pose": True, "attention": True, "dynamic": True,
+    "factor": True, "ordered": True, "rectified": True, "margin": 0.05, "mask": "logistic", "sharpness": 10.0,
+    "optimise": "alternating", "proposal_epochs": 10, "first_half": 1 / 3, "hidden": 128, "squeeze": 64, "fused": 512,
+    "estimates": "",
+}  # fmt: skip
+"""PhaNet Section IV-B: 224 x 224, rate 0.01, "delay" 0.1, mini-batches of 32, k = 12, depth 40, layers of 128, 64, 512;
+Fig. 12: 150 epochs; Eq. (4): a margin of 0.05."""
 OF_SET: dict[str, dict[str, Any]] = {
     "rafdb": {"dataset": "rafdb", "protocol": "official", "oversample": False},
     "ferplus": {"dataset": "ferplus", "protocol": "ferplus-official", "oversample": False},
@@ -63,11 +75,15 @@ OF_BOTH = {
     ("pcda", "affectnet"): {"learning_rate": 1e-6},
     ("dmlnet", "kdef"): {"protocol": "dmlnet-kdef-56-14"},
     ("dmlnet", "affectnet"): {"oversample": False},
+    ("phanet", "kdef"): {"protocol": "phanet-kdef"},
+    ("phanet", "affectnet"): {"oversample": False},
+    **{("phanet", name): {"pose": False} for name in ("ferplus", "rafdb")},
 }
-PUBLISHED = {"baselines": BASELINE, "lan": LAN, "pcda": PCDA, "dmlnet": DMLNET}
+PUBLISHED = {"baselines": BASELINE, "lan": LAN, "pcda": PCDA, "dmlnet": DMLNET, "phanet": PHANET}
 STAGED = ("baselines", "lan", "pcda")
-"""Those that a trunk of their own comes before, where no weights are given; DML-Net's stages are the paper's."""
-BASES = {"baselines": "resnet18", "lan": "resnet18", "pcda": "plain", "dmlnet": "single"}
+"""Those that a trunk of their own comes before, where no weights are given. DML-Net's stages are the paper's; PhaNet's
+published setting has none."""
+BASES = {"baselines": "resnet18", "lan": "resnet18", "pcda": "plain", "dmlnet": "single", "phanet": "densenet"}
 """What each is compared with."""
 
 
@@ -180,6 +196,11 @@ SMOKE: dict[str, dict[str, Any]] = {
         "dataset": "kdef-twin", "protocol": "dmlnet-kdef-56-14", "images": 320, "optimiser": "adamw", "batch_size": 30,
         "trunk": "resnet18",
         "learning_rate": 5e-3, "fused": 32, "embedding": 16,
+    },
+    "phanet": {
+        "dataset": "kdef-twin", "protocol": "phanet-kdef", "images": 320, "image_size": 32, "stem": "small",
+        "optimiser": "adamw", "batch_size": 32, "learning_rate": 5e-3, "growth": 4, "depth": 7, "hidden": 16,
+        "squeeze": 8, "fused": 32,
     },
     "arcface": SMALL | {
         "dataset": "identity-twin", "protocol": "identity", "images": 256, "optimiser": "adamw",
