@@ -6,18 +6,20 @@ numbers behind it (:func:`told`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
+from torch import Tensor
 
 from fercore import published
 from fercore.errors import ParameterError
@@ -352,6 +354,17 @@ def lines(x: np.ndarray, series: Mapping[str, np.ndarray], xlabel: str, ylabel: 
     if len(series) > 1:
         axes.legend(frameon=False)
     return told(axes, pd.DataFrame({xlabel: x, **series}))
+
+
+def descend(start: Tensor, loss: Callable[[Tensor], Tensor], *, steps: int, rate: float) -> tuple[Tensor, list[float]]:
+    """Where ``steps`` down the gradient of a loss lead from a start, and the loss before each of them."""
+    at, losses = start.clone().requires_grad_(), []
+    for _ in range(steps):
+        value = loss(at)
+        losses.append(value.item())
+        (gradient,) = torch.autograd.grad(value, at)
+        at = (at - rate * gradient).detach().requires_grad_()
+    return at.detach(), losses
 
 
 def differences(table: pd.DataFrame, against: str, xlabel: str = "difference in points") -> Axes:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from torch import Tensor
 
 from fercore import figures
 from fercore.figures import told
@@ -78,19 +76,6 @@ def five_tuple(size: int = 112) -> Figure:
         figures.image_grid([row], column_labels=labels, cell=1.35),
         pd.DataFrame([(role, *faces[role]) for role in ROLES], columns=["role", "person", "expression", "yaw"]),
     )
-
-
-def moved(
-    points: Tensor, expression: Tensor, other: Tensor, loss: Callable[[Tensor], Tensor], *, steps: int, rate: float
-) -> tuple[Tensor, list[float]]:
-    """Points (n, 2) after ``steps`` down the gradient of a loss, and the loss before each step."""
-    points, losses = points.clone().requires_grad_(), []
-    for _ in range(steps):
-        value = loss(points)
-        losses.append(value.item())
-        (gradient,) = torch.autograd.grad(value, points)
-        points = (points - rate * gradient).detach().requires_grad_()
-    return points.detach(), losses
 
 
 def clouds(panels: Mapping[str, np.ndarray], expression: np.ndarray, pose: np.ndarray, names: Sequence[str]) -> Figure:
