@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -34,8 +33,6 @@ from fercore.papers.attention import ranking_loss as ranking_loss
 from fercore.papers.attention import task_weights as task_weights
 from fercore.papers.baselines import SIZES
 from fercore.recipe import Count, Positive, Recipe, build, check_preset, unknown
-from fercore.training import testing
-from fercore.training.batches import Batches, TrainingSet
 
 HALVES = (1 / 6, 3 / 8)
 """Bounds of half a region's side, as shares of the side of the image in which it lies: it can neither vanish nor fill
@@ -387,7 +384,7 @@ def criterion(recipe: PhaNetRecipe, network: nn.Module) -> PhaNetLoss:
 
 
 def refresh(
-    recipe: PhaNetRecipe, epoch: int, network: PhaNet, criterion: PhaNetLoss, training: TrainingSet
+    recipe: PhaNetRecipe, epoch: int, network: PhaNet, criterion: PhaNetLoss, training: object
 ) -> Mapping[str, float]:
     """Before the first epoch finer trunks take the first one's weights; regions seek the highest response at first."""
     if recipe.copied and not epoch:
@@ -403,24 +400,13 @@ def features(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Maps that figures show, each (B, H, W): ``s1`` to ``s3``, the channels' mean of each scale's last convolution."""
-    return {f"s{scale + 1}": one.mean(1) for scale, one in enumerate(network(images).feature_maps)}
-
-
-@torch.no_grad()
-def test(
-    recipe: PhaNetRecipe, network: PhaNet, data: Prepared, rows: np.ndarray, batches: Batches
-) -> tuple[testing.Metrics, testing.Arrays]:
-    """What every run is tested for, and of each test image ``regions`` (N, K - 1, 3), shares of the whole image's side,
-    and ``coefficients`` (N, scales)."""
-    metrics, arrays = testing.test(recipe, network, data, rows, batches)
-    seen = [network.eval()(batch["images"]) for batch in batches]
-    if seen[0].regions:
-        found = [torch.stack(absolute(one.regions, one.side), 1) / one.side for one in seen]
-        arrays["regions"] = torch.cat(found).cpu().numpy().astype(np.float16)
-    if recipe.method == "phanet":
-        arrays["coefficients"] = torch.cat([one.coefficients for one in seen]).cpu().numpy().astype(np.float16)
-    return metrics, arrays
+    """What figures draw over pictures: ``s1`` to ``s3`` (B, H, W), the channels' mean of each scale's last convolution,
+    and ``regions`` (B, K - 1, 3), squares of the whole image, as shares of its side."""
+    output = network(images)
+    found = {f"s{scale + 1}": one.mean(1) for scale, one in enumerate(output.feature_maps)}
+    if output.regions:
+        found["regions"] = torch.stack(absolute(output.regions, output.side), 1) / output.side
+    return found
 
 
 def absolute(regions: Sequence[Tensor], side: int) -> list[Tensor]:

@@ -19,7 +19,6 @@ from fercore.data.prepared import open_prepared
 from fercore.errors import DataError, FercoreError, ParameterError
 from fercore.papers import attention, phanet
 from fercore.papers.phanet import HALVES, PhaNet, PhaNetLoss
-from fercore.training.batches import to_predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -500,18 +499,16 @@ def test_expression_alone_where_nobody_knows_the_pose(tmp_path: Any) -> None:
     assert set(phanet.truth(phanet.recipe("smoke", "affectnet-twin"), known)["pose"].values) == {0}
 
 
-def test_a_record_keeps_where_every_test_image_is_looked_at(tmp_path: Any) -> None:
-    data = open_prepared(write_prepared(tmp_path / "set", manifest(6, 2).assign(yaw=45.0), 32))
-    recipe = phanet.recipe("smoke")
-    network, rows = phanet.model(recipe, len(data.classes)), np.arange(5, 25)
-    batches = to_predict(recipe, data, rows, "cpu", phanet.truth(recipe, data))
-    metrics, arrays = phanet.test(recipe, network, data, rows, batches)
-    assert "pose_accuracy" in metrics["test"]
-    assert arrays["regions"].shape == (20, 2, 3) and arrays["coefficients"].shape == (20, 3)
-    finer, whole = arrays["regions"][:, 1], arrays["regions"][:, 0]
-    assert (finer[:, 2] < whole[:, 2]).all() and arrays["regions"].min() > 0 and arrays["regions"].max() < 1
-    assert set(phanet.maps(network, torch.zeros(2, 3, 32, 32))) == {"s1", "s2", "s3"}
-    assert phanet.features(network, torch.zeros(2, 3, 32, 32)).shape == (2, 3 * network.backbone.channels)
+def test_a_record_keeps_maps_and_squares() -> None:
+    network, images = small()[0].eval(), torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        found = phanet.maps(network, images)
+        assert set(phanet.maps(small("s1")[0].eval(), images)) == {"s1"}
+        assert phanet.features(network, images).shape == (4, 3 * network.backbone.channels)
+    assert set(found) == {"s1", "s2", "s3", "regions"} and found["s3"].shape == (4, 4, 4)
+    whole, finer = found["regions"].unbind(1)
+    assert ((finer[:, :2] - whole[:, :2]).abs() + finer[:, 2:] <= whole[:, 2:] + 1e-5).all(), "S3 lies inside S2"
+    assert ((whole[:, :2] - 0.5).abs() + whole[:, 2:] <= 0.5 + 1e-5).all(), "and S2 inside the image"
 
 
 def test_wrong_parameters_are_named() -> None:
