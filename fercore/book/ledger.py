@@ -175,7 +175,8 @@ def unprinted(claim: Claim) -> str:
     """Of a gain that was not measured on photographs: those that were, without a printed one, in sentences, or ""."""
     found = {} if claim.headline.real else claims.unprinted(claim.paper)
     return "".join(
-        f" On photographs of {title(name)}, where the paper prints no baseline, it is {points(*measured[:3])}."
+        f" On photographs of {title(name)}, where the paper prints no baseline, it is {points(*measured[:3])}"
+        f"{', one seed' * (measured.seeds == 1)}."
         for name, measured in found.items()
     )
 

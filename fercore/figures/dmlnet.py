@@ -25,17 +25,17 @@ ROLES = ("anchor", "pose-positive", "pose-negative", "identity-positive", "ident
 def overview() -> Figure:
     """From five-tuples to three tasks, the paper's Fig. 2."""
     boxes = {
-        "data set": (0.0, 0.8, ""),
-        "five-tuples": (1.3, 0.8, "Algorithm 1"),
-        "MFE": (2.6, 0.8, "three trunks"),
-        "JEFL": (4.0, 0.0, "embedding"),
-        "FER": (4.0, 0.8, "expression"),
-        "HPE": (4.0, 1.6, "pose"),
-        "DWML": (5.4, 0.8, "three weights"),
+        "data set": (0.0, 1.0, ""),
+        "five-tuples": (1.3, 1.0, "Algorithm 1"),
+        "MFE": (2.6, 1.0, "three trunks"),
+        "JEFL": (4.2, 0.0, "embedding, Eq. (6)"),
+        "FER": (4.2, 1.0, "expression"),
+        "HPE": (4.2, 2.0, "pose"),
+        "DWML": (5.9, 1.0, "three weights"),
     }
     arrows = [("data set", "five-tuples", ""), ("five-tuples", "MFE", "")]
     arrows += [("MFE", part, "") for part in ("JEFL", "FER", "HPE")]
-    arrows += [(part, "DWML", label) for part, label in (("JEFL", "Eq. (6)"), ("FER", ""), ("HPE", ""))]
+    arrows += [(part, "DWML", "") for part in ("JEFL", "FER", "HPE")]
     return figures.architecture(boxes, arrows)
 
 

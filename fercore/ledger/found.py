@@ -152,10 +152,11 @@ def is_variant(recipe: Recipe, where: Mapping[str, Any]) -> bool:
     """Whether a recipe changes the method itself beyond ``where``: a row of an ablation, not a run of the method.
 
     A part that others start trained and this one does not is such a change, too; ``start`` is a question of its own.
+    ``estimates`` changes no method: it says what a data set lacks.
     """
     changed = departures(recipe, where)
     untrained = {name for name in changed & set(STARTS[1:]) if not getattr(recipe, name)}
-    return bool(untrained | changed & (own_fields(recipe) - {"method"}))
+    return bool(untrained | changed & (own_fields(recipe) - {"method", "estimates"}))
 
 
 def is_published(recipe: Recipe, where: Mapping[str, Any], start: str) -> bool:
