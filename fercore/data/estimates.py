@@ -27,6 +27,7 @@ FOLDER = "estimates"
 """Below the prepared sets for own tables, below the committed records for those that come with the book."""
 TYPES = {"sample": str, "yaw": float, "group": int}
 COLUMNS = [*TYPES]
+"""A group below 0 and an empty yaw say that nothing is known."""
 
 
 def _path(name: str) -> Path:
@@ -68,6 +69,8 @@ def write(table: pd.DataFrame, dataset: str, preset: str, quality: dict[str, Any
         table = table[COLUMNS].astype(TYPES)
     except (KeyError, ValueError) as error:
         raise DataError(f"This is no table of estimates: {error}", do=f"give {', '.join(COLUMNS)}") from error
+    if (table["yaw"].abs() > 180).any():
+        raise DataError("A table of estimates has a yaw beyond 180 degrees.", do="leave it empty where it is not known")
     table = table.assign(yaw=table["yaw"].round(1) + 0.0)  # no -0.0, which is written like 0.0 and is another number
     if table["sample"].duplicated().any():
         raise DataError("A table of estimates names a sample twice.", do="give one line for each image")
@@ -99,14 +102,17 @@ def completed(data: Prepared, name: str) -> Prepared:
     A table that knows none of its images is an error; one that lacks some leaves these unknown.
     """
     table = read(name).reindex(data.manifest["sample"])
-    if (data.manifest["subject"] != "").all() and data.manifest["yaw"].notna().all():
+    turns = [data.manifest[column].astype(float) for column in ("pan", "yaw") if column in data.manifest]
+    yaw = turns[0].fillna(turns[-1]) if turns else pd.Series(np.nan, data.manifest.index)
+    if (data.manifest["subject"] != "").all() and yaw.notna().all():
         raise DataError(f"{data.name} knows all poses and persons, so estimates change nothing.", do="leave them out")
-    if table["yaw"].isna().all():
+    if table.isna().all(axis=None):
         do = f"take those of this set: fercore data estimate {data.name}"
         raise DataError(f"The estimates {name} know no image of {data.name}.", do=do)
-    person = np.where(table["group"].isna(), "", "group " + table["group"].fillna(-1).astype(int).astype(str))
-    subject, yaw = data.manifest["subject"].to_numpy(), data.manifest["yaw"].to_numpy(float)
-    manifest = data.manifest.assign(
-        subject=np.where(subject == "", person, subject), yaw=np.where(np.isnan(yaw), table["yaw"].to_numpy(), yaw)
+    person = np.where(
+        table["group"].isna() | (table["group"] < 0), "", "group " + table["group"].fillna(-1).astype(int).astype(str)
     )
+    subject = data.manifest["subject"].to_numpy()
+    turned = np.where(np.isnan(yaw), table["yaw"].to_numpy(), yaw)
+    manifest = data.manifest.assign(subject=np.where(subject == "", person, subject), yaw=turned)
     return replace(data, manifest=manifest)

@@ -27,6 +27,7 @@ from fercore.errors import DataError, ParameterError
 from fercore.papers import poses
 from fercore.papers.baselines import SIZES
 from fercore.papers.landmarks import as_detected
+from fercore.papers.metric import LEAST
 from fercore.papers.metric import DMLNetLoss as DMLNetLoss
 from fercore.papers.metric import dynamic_weights as dynamic_weights
 from fercore.papers.metric import farthest_positive as farthest_positive
@@ -75,6 +76,8 @@ def around(images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     images (B, 3, S, S), points (B, 68, 2) as shares of the side -> two (B, 3, S/3, S); a region ends at the image.
     """
     size = images.shape[2]
+    if points.shape != (len(images), 68, 2) or not points.isfinite().all():
+        raise ParameterError(f"points of shape {tuple(points.shape)}", do="give 68 finite landmarks, (B, 68, 2)")
     height = round(size / 3)
     rows = torch.arange(height, device=images.device)
     cut = []
@@ -226,7 +229,7 @@ class DMLNetRecipe(Recipe):
     hinge: bool = Field(default=True, description="max(0, .) in Eqs. (4) and (5); off as printed")
     reduction: Literal["mean", "sum"] = Field(default="mean", description="over the anchors; sum as printed")
     weight_sum: Annotated[float, Field(gt=0)] = Field(default=2.0, description="K of Eq. (8)")
-    temperature: Annotated[float, Field(gt=0)] = Field(default=2.0, description="T of Eq. (8)")
+    temperature: Annotated[float, Field(ge=LEAST)] = Field(default=2.0, description="T of Eq. (8)")
     in_turn: bool = Field(
         default=True,
         description="expression and embedding in turn, a mini-batch each, as long as there is no pose branch; "
@@ -242,6 +245,9 @@ class DMLNetRecipe(Recipe):
         if self.batch_size % 5:
             what = f"batch_size = {self.batch_size}: a mini-batch holds whole five-tuples."
             raise ParameterError(what, do="take a multiple of 5, the paper's 15")
+        if self.oversample:
+            raise ParameterError("An image is in one five-tuple of an epoch.", do="leave oversample out")
+        poses.check_pretraining(self)
         if self.image_size < 3:
             raise ParameterError(f"image_size = {self.image_size} has no thirds.", do="take 3 pixels or more")
         poses.check_estimates(self.estimates, self.dataset, self.pretraining)
@@ -361,7 +367,7 @@ def order(recipe: DMLNetRecipe, data: Prepared, rows: np.ndarray, epoch: int) ->
 
     Images in no five-tuple, without a pose or a person are not seen in this epoch. Augmentation mirrors images one by
     one (``flip``), which exchanges poses: triplets go by the poses as they are then. Several processes share a
-    mini-batch; its five-tuples stay whole where ``batch_size`` is a multiple of five times their number.
+    mini-batch; its five-tuples stay whole, the last one's apart, where ``batch_size`` is a multiple of five times that.
     """
     labels = [data.labels(), *(one.values for one in truth(recipe, data).values())]
     known = rows[np.all([label[rows] >= 0 for label in labels], axis=0)]

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
+from accelerate.utils import reduce
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,6 +38,8 @@ def five_tuples(expression: Sequence, pose: Sequence, identity: Sequence, *, see
     labels = [_numbered(name, of) for name, of in (("expression", expression), ("pose", pose), ("identity", identity))]
     if len({len(one) for one in labels}) != 1:
         raise DataError("A five-tuple needs three labels of each sample.", do="give as many poses and people as labels")
+    if np.size(seed) == 0 or not all(isinstance(one, (int, np.integer)) and one >= 0 for one in np.ravel(seed)):
+        raise ParameterError(f"seed = {seed!r} of five-tuples", do="give one or more whole numbers from 0 on")
     rows = np.random.default_rng(seed).permutation(len(labels[0]))
     used = bytearray(len(rows))
     e, p, s = (one[rows] for one in labels)
@@ -58,14 +62,15 @@ def five_tuples(expression: Sequence, pose: Sequence, identity: Sequence, *, see
 
 
 def _numbered(name: str, labels: Sequence) -> np.ndarray:
-    """Labels (N,) as numbers from 0 on; one that is not known, -1 or NaN, is an error."""
-    values = np.asarray(labels)
-    if values.ndim != 1:
-        raise DataError(f"{name} has the shape {values.shape}.", do="give one label of each sample, (N,)")
-    unknown = np.isin(values, (-1,)) | (values != values)
+    """Labels (N,) as numbers from 0 on; one that is not known, below 0, NaN, None or an empty name, is an error."""
+    try:
+        values = pd.Series(np.asarray(labels))
+    except ValueError as error:  # of two axes, or ragged
+        raise DataError(f"{name} holds more than one label of a sample.", do="give one of each, (N,)") from error
+    unknown = values.isna() | ((values < 0) if pd.api.types.is_numeric_dtype(values) else (values == ""))
     if unknown.any():
         raise DataError(f"{unknown.sum()} samples have no known {name}.", do="leave them out of the five-tuples")
-    return np.unique(values, return_inverse=True)[1]
+    return pd.factorize(values)[0]
 
 
 class _Free:
@@ -120,7 +125,13 @@ class _Free:
 
 
 def squared_distances(embeddings: Tensor) -> Tensor:
-    """DML-Net Eq. (1): ``D(e(x_1), e(x_2)) = ||e(x_1) - e(x_2)||_2^2`` of every pair: (B, D) -> (B, B), in float32."""
+    """DML-Net Eq. (1): ``D(e(x_1), e(x_2)) = ||e(x_1) - e(x_2)||_2^2`` of every pair: (B, D) -> (B, B), in float32.
+
+    Differences of all pairs are held at once, B^2 D numbers, because a difference of squares loses digits.
+    """
+    if embeddings.ndim != 2 or not embeddings.is_floating_point():
+        what = f"embeddings of shape {tuple(embeddings.shape)} and type {embeddings.dtype}"
+        raise ParameterError(what, do="give numbers with a point, (B, D)")
     return (embeddings.float()[:, None] - embeddings.float()[None]).square().sum(2)
 
 
@@ -157,12 +168,14 @@ def hardest_triplets(
     """What Eqs. (4) and (5) have in common: positives share the expression and not the ``other`` label (B,), negatives
     the other label and not the expression. Anchors that lack one of them count for nothing, nor does an image of which
     a label is not known (-1)."""
-    if reduction not in ("mean", "sum"):
-        raise ParameterError(f"reduction {reduction!r} of a triplet loss", do="choose mean or sum")
+    _check(reduction, (margin,))
+    expression, other = (torch.as_tensor(one, device=embeddings.device) for one in (expression, other))
     if not expression.shape == other.shape == embeddings.shape[:1]:
         shapes = ", ".join(str(tuple(one.shape)) for one in (embeddings, expression, other))
         raise ParameterError(f"embeddings and two labels of shapes {shapes}", do="give (B, D), (B,) and (B,)")
     distances = squared_distances(embeddings)
+    if not len(distances):
+        return distances.sum()
     same, alike = expression[:, None] == expression, other[:, None] == other
     known = (expression >= 0) & (other >= 0)
     known = known[:, None] & known
@@ -171,6 +184,13 @@ def hardest_triplets(
     terms = (margin + farthest_positive(distances, positive) - nearest_negative(distances, negative))[counts]
     terms = terms.clamp(min=0) if hinge else terms
     return terms.sum() / (counts.sum().clamp(min=1) if reduction == "mean" else 1)
+
+
+def _check(reduction: str, margins: Sequence[float]) -> None:
+    if reduction not in ("mean", "sum"):
+        raise ParameterError(f"reduction {reduction!r} of a triplet loss", do="choose mean or sum")
+    if not all(0 <= margin < math.inf for margin in margins):
+        raise ParameterError(f"margins {margins} of a triplet loss", do="take numbers from 0 on")
 
 
 def triplet_losses(
@@ -193,8 +213,9 @@ def triplet_losses(
     # rate depend on the batch: ``mean`` is the default, ``sum`` is as printed.
     """
     form = {"hinge": hinge, "reduction": reduction}
-    first = pose_loss(embeddings, expression, pose, margins[0], **form)
-    return first, identity_loss(embeddings, expression, identity, margins[1], **form)
+    of_pose, of_identity = margins
+    first = pose_loss(embeddings, expression, pose, of_pose, **form)
+    return first, identity_loss(embeddings, expression, identity, of_identity, **form)
 
 
 # --- Section 3.2.4: dynamic weights ----------------------------------------------------------------------
@@ -210,16 +231,25 @@ def dynamic_weights(history: Tensor | Sequence, K: float = 2.0, T: float = 2.0) 
     # makes it, or Eqs. (4) and (5) without a hinge, as printed. There it is 1, that of a loss that stays as it is.
     """
     found = torch.as_tensor(history)
-    found = found if found.is_floating_point() else found.double()
+    found = found if found.dtype in (torch.float32, torch.float64) else found.double()
     if found.ndim != 2 or len(found) < 2:
         raise ParameterError(f"a history of shape {tuple(found.shape)}", do="give two rows or more, the newest first")
     if not found.isfinite().all():
         raise ParameterError("a history with a loss that is not a number", do="leave such mini-batches out")
-    if not (0 < K < math.inf and 0 < T < math.inf):
-        raise ParameterError(f"K = {K} and T = {T} of the dynamic weights", do="take numbers above 0")
+    _check_weights(K, T)
     newest, before = found[:2]
-    ratios = torch.where((newest > 0) & (before > 0), newest / before, 1.0)
+    ratios = torch.where((newest > 0) & (before > 0), newest / before, 1.0).clamp(max=1e30)
     return K * torch.softmax(ratios / T, 0)
+
+
+LEAST = 1e-3
+"""The least T, at which one weight has been all of K for long."""
+
+
+def _check_weights(K: float, T: float) -> None:
+    if not (0 < K < math.inf and LEAST <= T < math.inf):
+        what = f"K = {K} and T = {T} of the dynamic weights"
+        raise ParameterError(what, do=f"take a K above 0 and a T of {LEAST} or more")
 
 
 TASKS = ("expression", "pose", "triplet")
@@ -231,9 +261,9 @@ class DMLNetLoss(nn.Module):
 
     output, batch (labels, pose, identity) -> the weighted terms, and beside them losses and lambdas as they are. With
     ``dynamic`` the lambdas are Eq. (8)'s over means of ``WINDOW`` mini-batches, equal before there are two of these;
-    without, they stay equal; they always sum to ``K``, and one task alone has the weight 1. ``in_turn`` trains
-    expression and embedding alternately, a mini-batch each, as the paper does while the pose branch is frozen. Window,
-    history and lambdas are buffers and travel in the checkpoint.
+    without, they stay equal; they sum to ``K``, but one task alone has the weight 1. ``in_turn`` trains one task after
+    the other instead, a mini-batch each, as the paper does while the pose branch is frozen. Window, history and lambdas
+    are buffers and travel in the checkpoint; several processes share the means of their losses.
 
     # Paper unclear: whether windows slide (here they follow each other), and the weights without Eq. (8) (equal).
     """
@@ -255,6 +285,12 @@ class DMLNetLoss(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        _check(reduction, margins)
+        _check_weights(K, T)
+        if isinstance(kinds, str) or not kinds or not set(kinds) <= {"pose", "identity"}:
+            raise ParameterError(f"kinds {kinds!r} of triplets", do="name pose, identity or both, in a list")
+        if len(margins) != 2:
+            raise ParameterError(f"margins {margins} of a triplet loss", do="give m^pose and m^id")
         if "expression" not in tasks or list(tasks) != [one for one in TASKS if one in tasks]:
             raise ParameterError(f"tasks {', '.join(tasks)}", do=f"name some of {', '.join(TASKS)}, in this order")
         self.tasks, self.in_turn, self.dynamic = tuple(tasks), in_turn, dynamic and len(tasks) > 1
@@ -297,7 +333,7 @@ class DMLNetLoss(nn.Module):
     def _note(self, losses: Tensor) -> None:
         """Take in the losses of a mini-batch; a full window gives the lambdas of the next."""
         place = int(self.steps) % self.WINDOW
-        self.window[place] = losses
+        self.window[place] = reduce(losses, "mean")
         self.steps += 1
         if place == self.WINDOW - 1:
             self.means.copy_(torch.stack([self.window.mean(0), self.means[0]]))

@@ -253,6 +253,7 @@ class PhaNetRecipe(Recipe):
     def check(self) -> None:
         super().check()
         poses.check_estimates(self.estimates, self.dataset, self.pretraining)
+        poses.check_pretraining(self)
         if self.image_size * (2 * HALVES[0]) ** 2 < 2 and self.method not in ("densenet", "s1"):
             what = f"image_size = {self.image_size}: the smallest region of S3 would have less than two pixels."
             raise ParameterError(what, do=f"take {math.ceil(2 / (2 * HALVES[0]) ** 2)} pixels or more")

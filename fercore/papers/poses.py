@@ -34,11 +34,21 @@ def angles(recipe: Recipe, elsewhere: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def check_estimates(names: str, dataset: str, pretraining: str = "") -> None:
-    """Refuse tables that are about none of a run's data sets."""
-    for name in names.split("+") if names else ():
-        if estimates.about_set(name) not in (dataset, pretraining):
+    """Refuse tables that are about none of a run's data sets, and two about one."""
+    about = [estimates.about_set(name) for name in names.split("+")] if names else []
+    for name, own in zip(names.split("+"), about, strict=False):
+        if own not in {dataset, pretraining} - {""}:
             do = f"take those of {pretraining or dataset}, or leave them out"
             raise ParameterError(f"estimates = '{name}' are of no data set of this run.", do=do)
+        if about.count(own) > 1:
+            raise ParameterError(f"estimates = '{names}' are two tables of {own}.", do="choose one")
+
+
+def check_pretraining(recipe: Recipe) -> None:
+    """Refuse a first stage on the run's own data set: it would have another split, and see people who are tested."""
+    if getattr(recipe, "pretraining", "") == recipe.dataset:
+        what = f"pretraining = '{recipe.dataset}' is the data set itself."
+        raise ParameterError(what, do="leave it out: the first stage is then on this run's own training images")
 
 
 def of_set(names: str, dataset: str) -> str:

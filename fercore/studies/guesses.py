@@ -18,6 +18,7 @@ from fercore.backbones import weights
 from fercore.data import catalogue, estimates, faces
 from fercore.data.labels import pose_classes
 from fercore.data.prepared import Prepared
+from fercore.errors import DataError
 from fercore.papers import arcface, dmlnet, landmarks
 from fercore.recipe import Recipe
 from fercore.training import experiments
@@ -47,6 +48,8 @@ def yaws(points: np.ndarray) -> np.ndarray:
 
 def groups(features: np.ndarray, each: int = EACH, seed: int = 0) -> np.ndarray:
     """Numbers of groups of like faces by k-means on the sphere: features (N, D) -> (N,)."""
+    if len(features) < 2:
+        raise DataError("One image is no group of faces.", do="take a set with more images")
     near = F.normalize(torch.from_numpy(features)).numpy()
     count = max(2, len(near) // each)
     found = MiniBatchKMeans(count, random_state=seed, n_init=1, batch_size=max(1024, 2 * count), max_iter=30)

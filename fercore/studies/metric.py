@@ -27,9 +27,11 @@ def known(record: Record) -> pd.DataFrame:
     """What is known of each test image, in their order: expression ``labels``, ``poses`` (pan in degrees),
     ``subjects``. A record whose protocol has no pans is an error."""
     arrays = record.arrays()
-    pans = {int(name.removeprefix("in_pan_")): mask for name, mask in arrays.items() if name.startswith("in_pan_")}
-    if not pans:
-        raise RecordError(f"{record.name} has no test images by pan.", do="choose a record of a controlled set")
+    named = {name.removeprefix("in_pan_"): mask for name, mask in arrays.items() if name.startswith("in_pan_")}
+    pans = {int(name): mask for name, mask in named.items() if "nan" not in name}
+    if not pans or "subjects" not in arrays:
+        what = f"{record.name} does not know the pans and people of its test images."
+        raise RecordError(what, do="choose a record of a controlled set")
     poses = sum(pan * mask.astype(int) for pan, mask in pans.items())
     return pd.DataFrame({"labels": arrays["labels"], "poses": poses, "subjects": arrays["subjects"]})
 

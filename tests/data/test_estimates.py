@@ -92,6 +92,7 @@ def test_what_is_missing_broken_or_of_another_set_is_told(tmp_path: Path) -> Non
 def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     data = nobody(tmp_path)
     for changes, said in (
+        ({"yaw": np.inf}, "beyond 180"),
         ({"sample": "same"}, "twice"),
         ({"group": np.nan}, "no table"),
         ({"yaw": "left"}, "no table"),
@@ -105,9 +106,19 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     assert kept.index[:2].tolist() == ["NA", "null"] and np.isnan(kept["yaw"].iloc[0]) and kept["yaw"].iloc[1] == 0
 
 
+def test_a_group_below_0_is_nobody_and_yaws_may_be_missing(tmp_path: Path) -> None:
+    data = nobody(tmp_path)
+    table = guessed(data).assign(yaw=np.nan)
+    table.loc[5, "group"] = -1
+    whole = estimates.completed(data, estimates.write(table, "ferplus", "quick", {})).manifest
+    assert whole["subject"][5] == "" and whole["subject"][4] == "group 0" and whole["yaw"].notna().sum() == 1
+
+
 def test_a_set_that_knows_all_needs_no_estimates(tmp_path: Path) -> None:
     data = nobody(tmp_path)
     name = estimates.write(guessed(data), "ferplus", "quick", {})
     whole = estimates.completed(data, name)
-    with pytest.raises(DataError, match="knows all poses and persons"):
-        estimates.completed(whole, name)
+    cameras = replace(whole, manifest=whole.manifest.assign(pan=45.0, yaw=np.nan))
+    for one in (whole, cameras, replace(cameras, manifest=cameras.manifest.drop(columns="yaw"))):
+        with pytest.raises(DataError, match="knows all poses and persons"):
+            estimates.completed(one, name)

@@ -97,10 +97,16 @@ def test_five_tuples_of_nothing_and_of_labels_that_do_not_do() -> None:
         (([0, 1], [0, 1], [0]), "three labels"),
         (([0, 1], [0, -1], [0, 1]), "1 samples have no known pose"),
         (([0.0, math.nan], [0, 1], [0, 1]), "no known expression"),
-        (([[0, 1]], [0, 1], [0, 1]), "shape"),
+        ((["a", None], [0, 1], [0, 1]), "no known expression"),
+        (([0, 1], [0, 1], ["", "F01"]), "no known identity"),
+        (([[0, 1], [0, 1]], [0, 1], [0, 1]), "more than one"),
+        (([[0], [0, 1]], [0, 1], [0, 1]), "more than one"),
     ):
         with pytest.raises(DataError, match=said):
             dmlnet.five_tuples(*labels, seed=0)
+    for seed in (None, -1, 1.5, [], "one"):
+        with pytest.raises(ParameterError, match="of five-tuples"):
+            dmlnet.five_tuples([0, 1], [0, 1], [0, 1], seed=seed)
 
 
 # --- Eqs. (1) to (6): triplets ---------------------------------------------------------------------------
@@ -227,6 +233,26 @@ def test_an_unknown_reduction_and_labels_of_another_length_are_refused() -> None
         dmlnet.triplet_losses(x, e, p, s, reduction="median")
     with pytest.raises(ParameterError, match="shapes"):
         dmlnet.triplet_losses(x, e, p[:1], s)
+    for wrong in (x[:, :, None], x[:, 0], x.long()):
+        with pytest.raises(ParameterError, match="embeddings of shape"):
+            dmlnet.triplet_losses(wrong, e, p, s)
+    for margins in ((-1.0, 0.2), (math.nan, 0.2)):
+        with pytest.raises(ParameterError, match="margins"):
+            dmlnet.triplet_losses(x, e, p, s, margins=margins)
+
+
+def test_labels_may_be_lists_and_a_batch_empty() -> None:
+    x, e, p, s = batch_of(12)
+    assert dmlnet.triplet_losses(x, e.tolist(), p.numpy(), s) == dmlnet.triplet_losses(x, e, p, s)
+    assert dmlnet.triplet_losses(x[:0], e[:0], p[:0], s[:0]) == (0, 0)
+
+
+def test_both_of_a_triplet_move() -> None:
+    """One anchor with a positive and a negative: the gradient draws the one and pushes the other."""
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    e, p = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0])
+    dmlnet.pose_loss(x, e, p, 0.5).backward()
+    assert x.grad.tolist() == [[-2.0, 2.0], [2.0, 0.0], [0.0, -2.0]]
 
 
 # --- Eqs. (7), (8): dynamic weights ----------------------------------------------------------------------
@@ -266,9 +292,19 @@ def test_what_gives_no_weights_is_refused() -> None:
     for history, numbers, said in (
         ([[1.0, 2.0]], {}, "two rows"), ([[1.0, math.nan], [1.0, 1.0]], {}, "not a number"),
         ([[1.0], [1.0]], {"T": 0.0}, "T = 0.0"), ([[1.0], [1.0]], {"K": -1.0}, "K = -1.0"),
+        ([[1.0], [1.0]], {"T": 1e-300}, "0.001 or more"),
     ):  # fmt: skip
         with pytest.raises(ParameterError, match=said):
             dmlnet.dynamic_weights(history, **numbers)
+    for history in ([[1.0, 1.0], [1e-40, 1.0]], [[3e38, 1.0], [1e-3, 1.0]]):
+        assert dmlnet.dynamic_weights(torch.tensor(history), T=1e-3).tolist() == [2.0, 0.0]
+    assert dmlnet.dynamic_weights(torch.tensor([[1.0, 1.0], [1e-5, 1.0]], dtype=torch.half)).isfinite().all()
+    for wrong, said in (
+        ({"T": 0.0}, "T = 0.0"), ({"K": math.nan}, "K = nan"), ({"kinds": "pose"}, "kinds"), ({"kinds": ()}, "kinds"),
+        ({"kinds": ("gaze",)}, "kinds"), ({"reduction": "median"}, "median"), ({"margins": (0.2,)}, "margins"),
+    ):  # fmt: skip
+        with pytest.raises(ParameterError, match=said):
+            DMLNetLoss(["expression", "triplet"], **wrong)
     for tasks in (["pose", "expression"], ["expression", "gaze"], ["pose"]):
         with pytest.raises(ParameterError, match="expression, pose, triplet, in this order"):
             DMLNetLoss(tasks)
@@ -276,7 +312,7 @@ def test_what_gives_no_weights_is_refused() -> None:
 
 def answers(seed: int, size: int = 20) -> tuple[PosedOutput, dict[str, Tensor]]:
     x, e, p, s = batch_of(size, seed)
-    return PosedOutput(x[:, :3], x, x, x, x[:, 3:]), {"labels": e, "pose": p, "identity": s}
+    return PosedOutput(x[:, :3], 2 * x, x.flip(1), x, x[:, 3:]), {"labels": e, "pose": p, "identity": s}
 
 
 @pytest.mark.equation("DML-Net Eq. (7)")
@@ -311,6 +347,34 @@ def test_a_loss_that_is_no_number_leaves_the_weights_as_they_are() -> None:
             output = output._replace(logits=output.logits * math.nan)
         loss(output, batch)
     assert torch.equal(loss.lambdas, before) and not torch.equal(before, torch.full((3,), 2 / 3))
+
+
+def test_the_loss_has_what_it_was_given_and_its_gradient() -> None:
+    form = {"margins": (0.7, 0.1), "hinge": False, "reduction": "sum"}
+    loss = DMLNetLoss(["expression", "pose", "triplet"], **form, K=6.0, T=0.5, label_smoothing=0.3)
+    seen = []
+    for step in range(12):
+        output, batch = answers(step)
+        output = PosedOutput(*(one.clone().requires_grad_() for one in output))
+        terms, told = loss(output, batch)
+        labels = [batch[name] for name in ("labels", "pose", "identity")]
+        plain = {
+            "expression": F.cross_entropy(output.logits, batch["labels"], label_smoothing=0.3),
+            "pose": F.cross_entropy(output.pose_logits, batch["pose"]),
+            "triplet": sum(dmlnet.triplet_losses(output.embedding, *labels, **form)),
+        }
+        means = torch.tensor(seen[:10]).unflatten(0, (2, 5)).mean(1) if step > 9 else None
+        weights = torch.full((3,), 2.0) if means is None else dmlnet.dynamic_weights(means[[1, 0]], 6.0, 0.5)
+        for name, weight in zip(plain, weights, strict=True):
+            assert terms[name].item() == pytest.approx((weight * plain[name]).item(), rel=1e-4)
+            assert not told[f"loss_{name}"].requires_grad and terms[name].requires_grad
+        seen.append([value.item() for value in plain.values()])
+    sum(terms.values()).backward()
+    of = {name: weight * one for (name, one), weight in zip(plain.items(), weights, strict=True)}
+    for field, name in (("logits", "expression"), ("pose_logits", "pose"), ("embedding", "triplet")):
+        (expected,) = torch.autograd.grad(of[name], getattr(output, field))
+        assert torch.allclose(getattr(output, field).grad, expected, atol=1e-5) and expected.abs().sum() > 0
+    assert output.features.grad is None
 
 
 def test_weights_travel_with_the_loss() -> None:
@@ -409,6 +473,32 @@ def test_algorithm_2_by_hand() -> None:
     assert torch.allclose(output.features, network.branch(f2), atol=1e-6)
 
 
+@pytest.mark.parametrize("field", ["logits", "embedding", "pose_logits"])
+def test_what_each_branch_learns_reaches_all_trunks(field: str) -> None:
+    network = small(poses=5, embedding=16).train()
+    getattr(network(torch.randn(4, 3, 48, 48)), field).square().sum().backward()
+    trunks = [network.backbone, *network.regions.values()]
+    assert all(sum(p.grad.abs().sum() for p in one.parameters() if p.grad is not None) > 0 for one in trunks)
+
+
+def test_branches_see_both_fusions_as_they_are() -> None:
+    network = small(poses=5, embedding=16).eval()
+    images = torch.randn(3, 3, 48, 48)
+    output, (fused, _) = network(images), network.fused(images)
+    assert torch.equal(output.features, network.branch(fused))
+    assert torch.equal(output.logits, network.classifier(output.features))
+    assert torch.equal(output.pose_logits, network.pose_classifier(network.pose_branch(fused)))
+    assert torch.allclose(output.embedding, F.normalize(network.embed(fused)))
+    assert torch.equal(dmlnet.features(network, images), output.features)
+
+
+def test_enlarged_crops_have_the_size_of_the_image() -> None:
+    images = torch.randn(2, 3, 48, 48)
+    plain, large = (small(enlarge=enlarge).crops(images) for enlarge in (False, True))
+    assert [one.shape[2] for one in plain] == [16, 16] and [one.shape[2] for one in large] == [48, 48]
+    assert torch.allclose(large[1][:, :, 24, 24], F.interpolate(plain[1], (48, 48), mode="bilinear")[:, :, 24, 24])
+
+
 def test_a_shared_trunk_sees_all_three_regions() -> None:
     network = small(shared=True).eval()
     images = torch.randn(3, 3, 48, 48)
@@ -439,6 +529,12 @@ def test_regions_lie_around_what_is_found_and_end_at_the_image() -> None:
     assert [part[0, 0, 0].item() for part in eyes] == [4, 0, 16]
     assert [part[0, 0, 0].item() for part in mouth] == [28, 32, 26]
     assert (eyes[0, 1, :, 5] == torch.arange(4.0, 20)).all()
+
+
+def test_points_that_are_no_landmarks_are_refused() -> None:
+    for points in (torch.zeros(2, 5, 2), torch.full((2, 68, 2), math.nan), torch.zeros(1, 68, 2)):
+        with pytest.raises(ParameterError, match="68 finite landmarks"):
+            dmlnet.around(torch.zeros(2, 3, 48, 48), points)
 
 
 def test_the_landmark_network_stands_still() -> None:
@@ -489,7 +585,13 @@ def test_rows_of_table_8_share_what_comes_before() -> None:
 
 
 def test_pre_training_elsewhere_is_the_first_stage() -> None:
-    first = dmlnet.stages(dmlnet.recipe("quick", "sfew-twin", pretraining="multipie-twin", share=0.5))["first"]
+    run = dmlnet.recipe("quick", "sfew-twin", pretraining="multipie-twin", share=0.5, fold=3, data={"stray": 0.1})
+    first = dmlnet.stages(run)["first"]
+    assert (first.fold, first.data) == (0, {})
+    own = dmlnet.stages(run.but(pretraining="", protocol="dmlnet-kdef-56-14"))["first"]
+    assert (own.fold, own.data, own.share, own.protocol) == (3, {"stray": 0.1}, 0.5, "dmlnet-kdef-56-14")
+    with pytest.raises(ParameterError, match="is the data set itself"):
+        dmlnet.recipe("quick", "kdef-twin", pretraining="kdef-twin", fold=1)
     assert (first.dataset, first.protocol, first.share, first.pretraining) == (
         "multipie-twin",
         "dmlnet-multipie",
@@ -503,8 +605,12 @@ def test_estimates_go_to_the_set_that_they_are_about() -> None:
     assert dmlnet.stages(both)["first"].estimates == "ferplus-quick-87654321"
     only = both.but(estimates="sfew-quick-12345678")
     assert dmlnet.stages(only)["first"].estimates == ""
-    with pytest.raises(ParameterError, match="'kdef-quick-1' are of no data set of this run"):
-        both.but(estimates="kdef-quick-1")
+    for names, said in (
+        ("kdef-quick-1", "'kdef-quick-1' are of no data set of this run"), ("+", "no data set"),
+        ("sfew-quick-1+sfew-quick-2", "two tables of sfew"),
+    ):  # fmt: skip
+        with pytest.raises(ParameterError, match=said):
+            both.but(estimates=names)
 
 
 def test_an_epoch_is_whole_five_tuples_of_known_images(people: Any) -> None:
@@ -515,6 +621,8 @@ def test_an_epoch_is_whole_five_tuples_of_known_images(people: Any) -> None:
     first, again, later = (dmlnet.order(recipe, people, rows, epoch) for epoch in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], later[0])
+    for changed in (recipe.but(seed=1), recipe.but(fold=1)):
+        assert not np.array_equal(first[0], dmlnet.order(changed, people, rows, 0)[0])
     assert {len(part) for part in first[:-1]} == {10}
     anchor, *others = np.concatenate(first).reshape(-1, 5).T
     for partner, other, alike in zip(others, (p, p, s, s), (True, False, True, False), strict=True):
@@ -555,13 +663,14 @@ def test_wrong_parameters_are_named() -> None:
     for changes, said in (
         ({"batch_size": 16}, "five-tuples"), ({"dataset": "kdfe-twin"}, "kdef-twin"), ({"margin": 1.0}, "margin_pose"),
         ({"first_epochs": 0, "pretraining": "multipie-twin"}, "first_epochs"), ({"method": "mef"}, "mfe"),
-        ({"image_size": 1}, "no thirds"),
+        ({"image_size": 1}, "no thirds"), ({"oversample": True}, "oversample"), ({"temperature": 1e-9}, "temperature"),
     ):  # fmt: skip
         with pytest.raises(ParameterError, match=said):
             dmlnet.recipe(**changes)
 
 
 def test_landmarks_are_needed_by_crops_alone() -> None:
+    assert dmlnet.starts(dmlnet.recipe(start="identity")) == {"backbone": "identity"}
     assert dmlnet.starts(dmlnet.recipe()) == {"backbone": ""}
     assert dmlnet.starts(dmlnet.recipe(crops="landmarks"))["landmark"] == "landmarks"
     assert dmlnet.starts(dmlnet.recipe(crops="landmarks", method="single")) == {"backbone": ""}

@@ -515,7 +515,7 @@ def test_wrong_parameters_are_named() -> None:
     for changes, said in (
         ({"dataset": "kdfe-twin"}, "kdef-twin"), ({"method": "s4"}, "s1"), ({"image_size": 16}, "18 pixels"),
         ({"first_half": 0.5}, "first_half"), ({"first_epochs": 0, "pretraining": "sfew-twin"}, "first_epochs"),
-        ({"estimates": "rafdb-quick-1"}, "no data set"),
+        ({"estimates": "rafdb-quick-1"}, "no data set"), ({"pretraining": "kdef-twin"}, "data set itself"),
     ):  # fmt: skip
         with pytest.raises(ParameterError, match=said):
             phanet.recipe(**changes)
