@@ -52,7 +52,7 @@ ABSOLUTE, GAIN = 1.0, 0.5
 AGREE = 0.9
 """A table of many cells is reproduced where so large a share of those that say something is, and differs otherwise; it
 is inconclusive where fewer than half of all its cells say something."""
-OWN_CHOICE = {"start", "landmark_weights", "setting"}
+OWN_CHOICE = {"estimates", "start", "landmark_weights", "setting"}
 """Fields that may be otherwise than the preset has them: a run with another network, split, length or other data speaks
 for no claim."""
 COUNTED = "counted"
