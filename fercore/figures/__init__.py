@@ -169,21 +169,23 @@ def architecture(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence
     """
     right, low = (max(box[axis] for box in boxes.values()) for axis in (0, 1))
     figure, axes = plt.subplots(figsize=(1.55 * right + 1.2, 1.05 * low + 0.9))
+    axes.set(xlim=(-0.6, right + 0.6), ylim=(-low - 0.5, 0.5))
+    axes.set_axis_off()
+    frames = {}
     for name, (x, y, shape) in boxes.items():
         text = f"{name}\n{shape}" if shape else name
         style = {"boxstyle": "round,pad=0.45", "facecolor": "#eff6ff" if shape else "white", "edgecolor": OURS}
-        axes.text(x, -y, text, ha="center", va="center", fontsize=9, bbox=style, zorder=2)
+        frames[name] = axes.text(x, -y, text, ha="center", va="center", fontsize=9, bbox=style, zorder=1)
     for start, end, label in arrows:
         (x0, y0, _), (x1, y1, _) = boxes[start], boxes[end]
-        line = {"arrowstyle": "-|>", "color": "#374151", "shrinkA": 26, "shrinkB": 30}
+        line = {"arrowstyle": "-|>", "color": "#374151", "shrinkA": 1, "shrinkB": 1}
+        line |= {f"patch{side}": frames[name].get_bbox_patch() for side, name in (("A", start), ("B", end))}
         line["linestyle"] = "--" if label.startswith("training") else "-"
-        axes.annotate("", (x1, -y1), (x0, -y0), arrowprops=line, zorder=1)
+        axes.annotate("", (x1, -y1), (x0, -y0), arrowprops=line, zorder=2)  # after the frames, at which it ends
         place = {"ha": "center", "va": "bottom" if y0 == y1 else "center", "zorder": 3}
         ground = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"} if y0 != y1 else None
         lift = 0.06 if y0 == y1 else 0.0
         axes.text((x0 + x1) / 2, -(y0 + y1) / 2 + lift, label, fontsize=7.5, color="#374151", bbox=ground, **place)
-    axes.set(xlim=(-0.6, right + 0.6), ylim=(-low - 0.5, 0.5))
-    axes.set_axis_off()
     return told(figure, pd.DataFrame([(name, box[2]) for name, box in boxes.items()], columns=["part", "shape"]))
 
 
