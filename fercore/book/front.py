@@ -68,15 +68,15 @@ def _share(level: pd.Series) -> str:
 def _gain(claim: Claim, *, setting: bool) -> str:
     """A sentence of a gain: published, ours on photographs or else on rendered people, perhaps with which network."""
     head = claim.headline
-    ours, where = (head.real, "photographs") if head.real else (head.twin, "rendered people alone")
-    sign = "is undecided" if _holds(ours, 0) else "is a gain here, too" if ours.low > 0 else "is a loss here"
-    said = SEEN[claim.verdict] if head.real else sign
+    ours, where = (head.real, ", on photographs") if head.real else (head.twin, "")
+    sign = "is undecided" if _holds(ours, 0) else "is a gain, too," if ours.low > 0 else "is a loss"
+    said = SEEN[claim.verdict] if head.real else f"{sign} on rendered people"
     link = f"[{published.PAPERS[claim.paper]}](/notebooks/{claim.notebook})"
     network = ", with a small network" if ours.preset == "quick" else f", at preset {ours.preset}"
     network += "" if "start" in ours.command else ", not trained on faces before"
     few = ", one seed" * (ours.seeds == 1)
     both = ", which includes zero and the published value" * (_holds(ours, 0) and _holds(ours, float(head.printed)))
-    told = f"Published {head.printed} points; here {points(*ours[:3])}{both}, on {where}{few}{network * setting}."
+    told = f"Published {head.printed} points; here {points(*ours[:3])}{both}{where}{few}{network * setting}."
     return f"**{link}'s {gain_name(claim)} {said}.** {told}{unprinted(claim)}{STALE * bool(ours.stale)}"
 
 
@@ -109,12 +109,14 @@ def draw(target: Path, every: Sequence[Claim]) -> None:
     """Write the figure of the gains, without those of single parts of a method."""
     measured = (claim for claim in every if claim.kind == "gain" and claim.headline.twin)
     shown = [claim for claim in measured if " by " not in claim.name]
-    names = [f"{published.PAPERS[claim.paper]}: {gain_name(claim).removeprefix('gain on ')}" for claim in shown]
-    rows = dict(zip(names, (claim.headline for claim in shown), strict=True))
-    for claim in first_gains(every):
-        for name, measured in ({} if claim.headline.real else claims.unprinted(claim.paper)).items():
-            row = f"{published.PAPERS[claim.paper]}: {title(name)}, none printed"
-            rows[row] = claim.headline._replace(printed="nan", real=measured, twin=None)
+    rows = {}
+    for first in first_gains(every):
+        paper = published.PAPERS[first.paper]
+        own = (claim for claim in shown if claim.paper == first.paper)
+        rows |= {f"{paper}: {gain_name(claim).removeprefix('gain on ')}": claim.headline for claim in own}
+        for name, measured in ({} if first.headline.real else claims.unprinted(first.paper)).items():
+            row = f"{paper}: {title(name)} (no baseline printed)"
+            rows[row] = first.headline._replace(printed="nan", real=measured, twin=None)
     save(figures.gains(rows).figure, target)
 
 

@@ -70,8 +70,8 @@ def page(every: Sequence[Claim]) -> str:
 
 
 def is_written(paper: str) -> bool:
-    """Whether the method of a paper is part of this edition."""
-    return (ROOT / "fercore" / "papers" / f"{paper}.py").is_file()
+    """Whether this edition says what became of a paper: its module is there, and the page of its trainings."""
+    return all((ROOT / at).is_file() for at in (f"fercore/papers/{paper}.py", f"notebooks/{paper}/training.ipynb"))
 
 
 def _of_paper(name: str, rows: pd.DataFrame) -> Iterator[str]:
@@ -176,6 +176,7 @@ def unprinted(claim: Claim) -> str:
     found = {} if claim.headline.real else claims.unprinted(claim.paper)
     return "".join(
         f" On photographs of {title(name)}, where the paper prints no baseline, it is {points(*measured[:3])}"
+        f"{', with poses and persons that networks guessed' * ('estimates=' in measured.command)}"
         f"{', one seed' * (measured.seeds == 1)}."
         for name, measured in found.items()
     )
