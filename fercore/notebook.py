@@ -191,7 +191,8 @@ def show(table: pd.DataFrame, caption: str = "", *, folded: bool = False) -> Tab
     # A fixed id instead of a random one: the same page gives the same bytes.
     name = "".join(c for c in caption.lower() if c.isalnum())[:24] or "table"
     for column in table.select_dtypes("floating"):
-        styled = styled.format(precision=_decimals(table[column]), na_rep="–", subset=[column])
+        number = f"{{:.{_decimals(table[column])}f}}"
+        styled = styled.format(lambda value, number=number: number.format(value).replace("-", "−"), column, na_rep="–")
     text = styled.to_html(uuid=name)
     if folded:
         text = f'<details class="folded"><summary>{html.escape(caption)}</summary>{text}</details>'

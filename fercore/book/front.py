@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fercore import figures, published
 from fercore.book import costs, markdown
-from fercore.book.ledger import first_gains, gain_name, title, unprinted
+from fercore.book.ledger import first_gains, gain_name, judged, title, unprinted
 from fercore.heads import sheets
 from fercore.intervals import points
 from fercore.ledger import claims
@@ -42,8 +42,9 @@ QUESTIONS = {
 
 
 def findings(every: Sequence[Claim]) -> str:
-    """Markdown: for each paper that was run its gain in a sentence, then how far rendered people carry."""
-    lines = [_gain(claim, setting=not place) for place, claim in enumerate(first_gains(every))]
+    """Markdown: what became of the gains, for each paper that was run its own, then how far rendered people carry."""
+    lines = [f"**Of the printed gains, those that were measured on photographs: {judged(every)}.**"]
+    lines += [_gain(claim, setting=not place) for place, claim in enumerate(first_gains(every))]
     if found := reality.runs():
         levels = reality.levels(found, "balanced").set_index(["learnt on", "share", "without"])
         lines.append(_transfer(levels) + STALE * any(map(stale, found)))

@@ -104,9 +104,6 @@ def _folded(name: str, rows: pd.DataFrame) -> str:
 
 def summary(every: Sequence[Claim]) -> str:
     """Markdown: does it reproduce, in a sentence, then in a line for each paper that is written, and for the rest."""
-    gains = [claim for claim in every if claim.kind == "gain" and claim.headline.verdict]
-    counts = {verdict: sum(claim.verdict == verdict for claim in gains) for verdict in claims.JUDGED}
-    told = ", ".join(f"{count or 'none'} {verdict}" for verdict, count in counts.items())
     counted = {c.criterion: c for claim in every for c in claim.comparisons if c.unit in SIZES and c.verdict}.values()
     verdicts = {what: [c.verdict == "reproduced" for c in counted if c.unit == unit] for unit, what in SIZES.items()}
     others = [name for paper, name in published.PAPERS.items() if not is_written(paper)]
@@ -125,7 +122,14 @@ def summary(every: Sequence[Claim]) -> str:
     lines.append(f"**Sizes**, which need no training: {sizes} are as printed.")
     lines += [f"**{', '.join(others)}**: not attempted yet."] if others else []
     foot = 'What a verdict means and how it is computed is explained <a href="#how-it-is-judged">below</a>.'
-    return f"**Gains measured on photographs: {told}.**\n\n{markdown.bullets(lines)}\n\n{foot}"
+    return f"**Gains measured on photographs: {judged(every)}.**\n\n{markdown.bullets(lines)}\n\n{foot}"
+
+
+def judged(every: Sequence[Claim]) -> str:
+    """How many printed gains that were measured on photographs have which verdict: ``none reproduced, ...``."""
+    gains = [claim for claim in every if claim.kind == "gain" and claim.headline.verdict]
+    counts = {verdict: sum(claim.verdict == verdict for claim in gains) for verdict in claims.JUDGED}
+    return ", ".join(f"{count or 'none'} {verdict}" for verdict, count in counts.items())
 
 
 def first_gains(every: Sequence[Claim]) -> Iterator[Claim]:
