@@ -112,7 +112,7 @@ def test_the_time_of_pcda_is_the_measured_one() -> None:
     chosen = table[~speed.on_gpu(table) & (table[list(of)] == pd.Series(of)).all(axis=1)].set_index("precision")
     (row,) = re.findall(r"\| PCDA at its.*", (ROOT / "book" / "measured.md").read_text())
     times = [f"{chosen.loc[name, 'milliseconds']:.0f}" for name in ("fp32", "bf16")]
-    assert f"{times[0]} ms an image in 32 bits and {times[1]} in bf16" in row
+    assert f"{times[0]} ms per image in 32 bits and {times[1]} in bf16" in row
 
 
 def test_the_picture_of_the_people_is_what_the_heads_give_now(tmp_path: Path) -> None:
