@@ -192,7 +192,7 @@ def show(table: pd.DataFrame, caption: str = "", *, folded: bool = False) -> Tab
     name = "".join(c for c in caption.lower() if c.isalnum())[:24] or "table"
     for column in table.select_dtypes("floating"):
         number = f"{{:.{_decimals(table[column])}f}}"
-        styled = styled.format(lambda value, number=number: number.format(value).replace("-", "−"), column, na_rep="–")
+        styled = styled.format(lambda one, number=number: number.format(one).replace("-", "−"), [column], na_rep="–")
     text = styled.to_html(uuid=name)
     if folded:
         text = f'<details class="folded"><summary>{html.escape(caption)}</summary>{text}</details>'
