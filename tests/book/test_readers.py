@@ -38,6 +38,10 @@ def soup(path: Path) -> BeautifulSoup:
     return BeautifulSoup(path.read_text(), "html.parser")
 
 
+STRAY = re.compile(r"\{\w+\}|\bnan\b|^None$|\*\*|\$|\[@\w+")
+"""What a page shows where a number, a word or a mark was not filled in."""
+
+
 def in_sight(page: BeautifulSoup) -> tuple[int, int]:
     """Words and numbers that a reader sees without opening anything; a summary is in sight, what it folds is not."""
     article = BeautifulSoup(str(page.find("article")), "html.parser")
@@ -59,7 +63,13 @@ def faults(page: BeautifulSoup) -> list[str]:
     wide = ".pst-scrollable-table-container"
     tables = [f"has no box: {table}" for table in article.find_all("table") if not table.find_parent(class_=wide[1:])]
     zeros = [f"minus zero: {found}" for found in ZERO.findall(article.get_text(" "))]
-    return [*heads, *pictures, *links, *figures, *tables, *zeros]
+    prose = BeautifulSoup(str(article), "html.parser")
+    for quoted in prose.select("pre, code, .math, script, math"):
+        quoted.decompose()
+    strays = [
+        f"left over: {found}" for tag in prose.select("p, li, td, summary") for found in STRAY.findall(words(tag))
+    ]
+    return [*heads, *pictures, *links, *figures, *tables, *zeros, *strays]
 
 
 def words(tag: BeautifulSoup) -> str:
@@ -79,6 +89,7 @@ def test_a_page_is_for_every_reader(name: str, book: Path) -> None:
         "<table><tr><th>a</th></tr></table>", '<img alt="Confusion matrix of eight classes" src="a.png">',
         '<img alt="Two lines over the yaw, with intervals" src="a.png">', '<img alt="" src="a.png">', "<table></table>",
         '<a href="b">Here</a>', '<img alt="A face" src="../_images/a.png">', "<p>at −0°</p>", "<p>of -0.00 points</p>",
+        "<p>a gain of {gain}</p>", "<td>nan</td>", "<li>**bold**</li>", "<p>of $x</p>", "<p>as in [@cho2022lan]</p>",
     ],
 )  # fmt: skip
 def test_what_is_a_fault(broken: str) -> None:
