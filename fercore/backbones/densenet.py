@@ -34,7 +34,7 @@ class DenseLayer(nn.Sequential):
 
 
 class DenseNet(nn.Sequential):
-    """The trunk: PhaNet Eq. (1), ``M_s = H([m_s^0, ..., m_s^l])``, without pooling and classifier; He's start.
+    """PhaNet Eq. (1): ``M_s = H([m_s^0, ..., m_s^l])``, the trunk without pooling and classifier; He's start.
 
     images (B, 3, S, S) -> M_s (B, channels, H, W). A convolution of ``stem`` pixels, three dense blocks, between them a
     1x1 convolution and the mean of 2 x 2. ``depth`` counts convolutions and the classifier, so depth - 4 is a multiple

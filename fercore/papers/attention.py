@@ -21,7 +21,7 @@ Mask = Literal["logistic", "tanh"]
 
 
 def boxcar(x: Tensor, y: Tensor, half: Tensor, size: int, kind: Mask = "logistic", k: float = 10.0) -> Tensor:
-    """PhaNet Eq. (5), the mask: ``[h(u - (x - l)) - h(u - (x + l))] [h(v - (y - l)) - h(v - (y + l))]``.
+    """The mask of PhaNet Eq. (5): ``[h(u - (x - l)) - h(u - (x + l))] [h(v - (y - l)) - h(v - (y + l))]``.
 
     x, y, half (B,), u and v the middles of the pixels' columns and rows -> (B, size, size): near 1 inside a square and
     near 0 outside, with an edge about 1 / k pixels wide. ``logistic``: ``h(z) = 1 / (1 + exp(-k z))``, as in RA-CNN,
@@ -111,7 +111,7 @@ def attention_loss(coarse: Tensor, fine: Tensor, labels: Tensor, margin: float =
 
 
 def constraint_factor(weight: Tensor) -> Tensor:
-    """PhaNet Eq. (9), its last term: ``exp(-12 lambda_p (1 - lambda_p))``, 1 where a weight is 0 or 1, least at 1/2."""
+    """The last term of PhaNet Eq. (9): ``exp(-12 lambda_p (1 - lambda_p))``, 1 at weights of 0 and 1, least at 1/2."""
     return torch.exp(-12 * weight * (1 - weight))
 
 

@@ -125,6 +125,16 @@ class ScaleAttention(nn.Module):
         return (answers.relu() if self.rectified else answers).sigmoid()
 
 
+def pooled(feature_maps: Sequence[Tensor]) -> Tensor:
+    """PhaNet Eq. (6): ``M_F = H([g(M_S1), g(M_S2), g(M_S3)])``, g the mean over places; maps (B, C, H, W) -> (B, F)."""
+    return torch.cat([one.mean((2, 3)) for one in feature_maps], 1)
+
+
+def weighted(joint: Tensor, coefficients: Tensor) -> Tensor:
+    """PhaNet Eq. (8): ``f = H([c_1 M_S1^R, c_2 M_S2^R, c_3 M_S3^R])``; M_F (B, F), c (B, scales) -> (B, F)."""
+    return (joint.unflatten(1, (coefficients.shape[1], -1)) * coefficients[:, :, None]).flatten(1)
+
+
 class PhaNet(nn.Module):
     """PhaNet, or a row of Table VI: images (B, 3, S, S) -> :class:`Output` or :class:`PosedOutput`.
 
@@ -193,10 +203,9 @@ class PhaNet(nn.Module):
             else:
                 answer = self.attend[scale].answer(maps[-1].mean((2, 3)))
             answers.append(answer)
-        pooled = [maps[scale - 1].mean((2, 3)) for scale in self.scales]  # g(M_s) of Eq. (6)
-        joint = torch.cat(pooled, 1)  # M_F
-        coefficients = self.weigh(joint) if self.weigh else joint.new_ones(len(joint), len(pooled))
-        features = torch.cat([c[:, None] * own for c, own in zip(coefficients.unbind(1), pooled, strict=True)], 1)
+        joint = pooled([maps[scale - 1] for scale in self.scales])
+        coefficients = self.weigh(joint) if self.weigh else joint.new_ones(len(joint), len(self.scales))
+        features = weighted(joint, coefficients)
         fused = self.branch(features).relu()
         found = (features, tuple(maps), tuple(answers), tuple(regions), tuple(corners), coefficients, side)
         if self.pose_classifier is None:

@@ -77,7 +77,7 @@ CASES: dict[str, dict[str, Change | With]] = {
         "landmark_weights": "", "frozen": False, "dot": False, "cross": False, "heat": "sum", "blocks": 2,
         "dimensions": 48, "heads": 2, "drop": 0.5, "anchor_weight": 0.5, "anchor": "plain", "detach": True,
     },
-    "dmlnet": {name: case for name, case in COMMON.items() if name != "pretraining"} | {
+    "dmlnet": {name: case for name, case in COMMON.items() if name not in ("pretraining", "oversample")} | {
         "optimiser": "sgd", "batch_size": 15, "momentum": (SGD, 0.5), "protocol": "lan-kdef-10fold",
         "method": "mfe", "trunk": "resnet50", "pretraining": "multipie-twin",
         "first_epochs": 2, "in_turn": False, "fused": 16, "embedding": 8, "unit": False, "deviation": 0.0,
@@ -103,6 +103,7 @@ REFUSED = {"leave_out": "happiness", "protocol": "phanet-kdef"}
 """What pre-training on people can't have: they are its classes, and its split knows which of them it tests on."""
 WITHOUT = {
     "baselines": {"method"},
+    "dmlnet": {"oversample"},
     "phanet": {"width", "last_stride"},
     "arcface": {"method", "fold", "pretraining", "targets", "label_smoothing", "mirror", *REFUSED},
     "landmarks": {

@@ -109,5 +109,5 @@ def test_images_are_drawn_from_all_poses(tmp_path: Path) -> None:
 
 def test_a_record_without_pans_is_refused(tmp_path: Path) -> None:
     pans = dict.fromkeys(("in_pan_-45", "in_pan_+0", "in_pan_+45"))
-    with pytest.raises(RecordError, match="no test images by pan"):
+    with pytest.raises(RecordError, match="does not know the pans and people"):
         metric.distances(saved(tmp_path, LABELS, **pans))
