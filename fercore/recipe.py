@@ -104,6 +104,9 @@ class Recipe(BaseModel):
             raise ParameterError(f"preset {self.preset} is smaller than what was published.", do="take preset paper")
         if self.also_on == self.dataset:
             raise ParameterError(f"also_on = '{self.also_on}' is the data set itself.", do="name another, or none")
+        if self.pretraining == self.dataset:  # another split of it: a first stage would see people who are tested
+            what = f"pretraining = '{self.pretraining}' is the data set itself."
+            raise ParameterError(what, do="leave it out: a first stage is then on this run's own training images")
 
     def but(self, **changes: Any) -> Any:
         """A copy with these fields changed and no other, validated as a whole."""

@@ -96,14 +96,19 @@ def _digest(table: pd.DataFrame) -> str:
     return hashlib.sha256(table.to_csv(index=False, float_format="%.1f").encode()).hexdigest()[:8]
 
 
+def turned(data: Prepared) -> pd.Series:
+    """How a head is turned on each image, degrees: its camera's pan, else its yaw; not a number where nobody knows."""
+    known = [data.manifest[name].astype(float) for name in ("pan", "yaw") if name in data.manifest]
+    return known[0].fillna(known[-1]) if known else pd.Series(np.nan, data.manifest.index)
+
+
 def completed(data: Prepared, name: str) -> Prepared:
     """The same images, yaw and person as estimated where the set does not know them; what is known stays.
 
     A table that knows none of its images is an error; one that lacks some leaves these unknown.
     """
     table = read(name).reindex(data.manifest["sample"])
-    turns = [data.manifest[column].astype(float) for column in ("pan", "yaw") if column in data.manifest]
-    yaw = turns[0].fillna(turns[-1]) if turns else pd.Series(np.nan, data.manifest.index)
+    yaw = turned(data)
     if (data.manifest["subject"] != "").all() and yaw.notna().all():
         raise DataError(f"{data.name} knows all poses and persons, so estimates change nothing.", do="leave them out")
     if table.isna().all(axis=None):
@@ -113,6 +118,6 @@ def completed(data: Prepared, name: str) -> Prepared:
         table["group"].isna() | (table["group"] < 0), "", "group " + table["group"].fillna(-1).astype(int).astype(str)
     )
     subject = data.manifest["subject"].to_numpy()
-    turned = np.where(np.isnan(yaw), table["yaw"].to_numpy(), yaw)
-    manifest = data.manifest.assign(subject=np.where(subject == "", person, subject), yaw=turned)
+    angles = np.where(yaw.isna(), table["yaw"].to_numpy(), yaw)
+    manifest = data.manifest.assign(subject=np.where(subject == "", person, subject), yaw=angles)
     return replace(data, manifest=manifest)

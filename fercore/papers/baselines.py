@@ -154,8 +154,8 @@ _OURS = {
 """At ``paper``, what ``setting="ours"`` has otherwise than the published one."""
 
 
-def settings(preset: str, dataset: str, changes: Mapping[str, object]) -> dict[str, Any]:
-    """What all staged recipes share at a preset on a data set; names of data sets are checked, ``changes`` too.
+def named(preset: str, dataset: str, changes: Mapping[str, object]) -> dict[str, Any]:
+    """What a recipe begins with; names of data sets are checked, those in ``changes`` too.
 
     ``paper`` has the published setting unless ``setting`` says ours; the other presets are ours.
     """
@@ -164,9 +164,13 @@ def settings(preset: str, dataset: str, changes: Mapping[str, object]) -> dict[s
         if name not in USUAL:
             raise ParameterError(unknown("data set to train on", str(name), USUAL))
     setting = changes.get("setting", "published" if preset == "paper" else "ours")
-    values = {"preset": preset, "dataset": dataset, "protocol": USUAL[dataset], "setting": setting}
-    values |= SIZES[preset] | _CHANGES.get((preset, dataset), {})
-    if preset == "paper" and setting == "ours":
+    return {"preset": preset, "dataset": dataset, "protocol": USUAL[dataset], "setting": setting}
+
+
+def settings(preset: str, dataset: str, changes: Mapping[str, object]) -> dict[str, Any]:
+    """What all staged recipes share at a preset on a data set."""
+    values = named(preset, dataset, changes) | SIZES[preset] | _CHANGES.get((preset, dataset), {})
+    if preset == "paper" and values["setting"] == "ours":
         values |= _OURS.get(dataset, {})
     return values
 
@@ -200,10 +204,6 @@ def first_stage(recipe: StagedRecipe, method: str = "resnet18") -> dict[str, Any
     fields = type(recipe).model_fields
     same = {"pretraining", "also_on", "backbone_learning_rate", "backbone_small_epochs", "backbone_final_rate"}
     same |= fields.keys() - StagedRecipe.model_fields.keys()
-    elsewhere: dict[str, object] = {}
-    if recipe.pretraining:
-        protocol = USUAL[recipe.pretraining]
-        elsewhere = {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
     changes = {name: fields[name].default for name in same} | {
         "method": method,
         "epochs": recipe.backbone_epochs,
@@ -212,7 +212,15 @@ def first_stage(recipe: StagedRecipe, method: str = "resnet18") -> dict[str, Any
         "final_rate": recipe.backbone_final_rate,
         "backbone_epochs": 0,
     }
-    return {"backbone": recipe.but(**(changes | elsewhere))}
+    return {"backbone": recipe.but(**(changes | elsewhere(recipe)))}
+
+
+def elsewhere(recipe: Recipe, protocols: Mapping[str, str] = USUAL) -> dict[str, Any]:
+    """What a first stage with ``pretraining`` has otherwise than the run: that data set, all of it."""
+    if not (name := recipe.pretraining):
+        return {}
+    protocol = protocols.get(name, USUAL[name])
+    return {"dataset": name, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
 
 
 def stages(recipe: BaselineRecipe) -> dict[str, BaselineRecipe]:

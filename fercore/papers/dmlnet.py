@@ -22,10 +22,9 @@ from fercore.backbones.mobilefacenet import MobileFaceNet
 from fercore.backbones.resnet import ResNet, ResNet18, ResNet50
 from fercore.data.labels import Truth
 from fercore.data.prepared import Prepared
-from fercore.data.protocols import USUAL
 from fercore.errors import DataError, ParameterError
 from fercore.papers import poses
-from fercore.papers.baselines import SIZES
+from fercore.papers.baselines import SIZES, elsewhere
 from fercore.papers.landmarks import as_detected
 from fercore.papers.metric import LEAST
 from fercore.papers.metric import DMLNetLoss as DMLNetLoss
@@ -37,7 +36,7 @@ from fercore.papers.metric import nearest_negative as nearest_negative
 from fercore.papers.metric import pose_loss as pose_loss
 from fercore.papers.metric import squared_distances as squared_distances
 from fercore.papers.metric import triplet_losses as triplet_losses
-from fercore.recipe import Count, Positive, Recipe, build, check_preset, unknown
+from fercore.recipe import Positive, build
 
 # --- Section 3.2.2: multi-channel feature extraction ---------------------------------------------------
 
@@ -207,7 +206,7 @@ PROTOCOL = {
 """The paper's split, where it is not the usual one."""
 
 
-class DMLNetRecipe(Recipe):
+class DMLNetRecipe(poses.PosedRecipe):
     """A run of one of Table 8's rows.
 
     All rows see the same five-tuples and are trained as long, in two stages: for ``first_epochs`` without the pose
@@ -216,7 +215,6 @@ class DMLNetRecipe(Recipe):
 
     method: Method = "dmlnet"
     trunk: Literal["resnet50", "resnet18"] = Field(default="resnet50", description="each of the three")
-    first_epochs: Count = Field(default=1, description="epochs before the pose branch joins; 0 for none")
     fused: Positive = Field(default=512, description="numbers of each fusion layer and branch")
     embedding: Positive = Field(default=128, description="numbers of e(x)")
     unit: bool = Field(default=True, description="whether e(x) has length 1")
@@ -238,7 +236,6 @@ class DMLNetRecipe(Recipe):
     shared: bool = Field(default=False, description="whether the three trunks are one")
     crops: Literal["thirds", "landmarks"] = Field(default="thirds", description="where eyes and mouth are looked for")
     enlarge: bool = Field(default=False, description="whether crops are resized to the image's size")
-    estimates: str = Field(default="", description="tables of poses and persons that the data lack, a + between two")
 
     def check(self) -> None:
         super().check()
@@ -247,13 +244,8 @@ class DMLNetRecipe(Recipe):
             raise ParameterError(what, do="take a multiple of 5, the paper's 15")
         if self.oversample:
             raise ParameterError("An image is in one five-tuple of an epoch.", do="leave oversample out")
-        poses.check_pretraining(self)
         if self.image_size < 3:
             raise ParameterError(f"image_size = {self.image_size} has no thirds.", do="take 3 pixels or more")
-        poses.check_estimates(self.estimates, self.dataset, self.pretraining)
-        if self.pretraining and not self.first_epochs:
-            what = f"pretraining = '{self.pretraining}' is for a first stage, which this run does not have."
-            raise ParameterError(what, do="set first_epochs, too, or leave pretraining out")
 
 
 _PRESETS: dict[str, dict[str, Any]] = {
@@ -295,25 +287,13 @@ def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object)
     # Paper unclear: after how many epochs the rate decays (20 here), for how many the pose branch stands still (50),
     # whether images are augmented (not), when training stops; here the best epoch on validation people counts.
     """
-    check_preset(preset)
-    for name in filter(None, (dataset, changes.get("pretraining"), changes.get("also_on"))):
-        if name not in USUAL:
-            raise ParameterError(unknown("data set to train on", str(name), USUAL))
     trunk = {
         name: SIZES[preset][name] for name in ("image_size", "width", "stem", "last_stride") if name in SIZES[preset]
     }
-    values = {"paper": "dmlnet", "preset": preset, "dataset": dataset, "protocol": _protocol(dataset), **trunk}
-    values |= {"setting": "published" if preset == "paper" else "ours", "optimiser": "adamw"} | _PRESETS[preset]
-    for name, on in (("epochs", dataset), ("first_epochs", changes.get("pretraining") or dataset)):
-        if preset == "quick" and on in _EPOCHS:
-            values[name] = _EPOCHS[on]
+    values = {"paper": "dmlnet"} | trunk | poses.begun(preset, dataset, changes, _PRESETS, _EPOCHS, PROTOCOL)
     if preset == "paper" and changes.get("setting") == "ours":
         values |= _OURS
     return build(DMLNetRecipe, values | changes)
-
-
-def _protocol(dataset: str) -> str:
-    return PROTOCOL.get(dataset, USUAL[dataset])
 
 
 _OF_EMBEDDING = ("embedding", "unit", "margin_pose", "margin_identity", "triplets", "hinge", "reduction")
@@ -335,10 +315,8 @@ def stages(recipe: DMLNetRecipe) -> dict[str, DMLNetRecipe]:
     changes = {name: DMLNetRecipe.model_fields[name].default for name in without}
     changes |= {"method": method, "epochs": recipe.first_epochs, "first_epochs": 0, "in_turn": turns}
     if recipe.pretraining:
-        protocol = _protocol(recipe.pretraining)
-        changes |= {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
         changes["estimates"] = poses.of_set(recipe.estimates, recipe.pretraining)
-    return {"first": recipe.but(**changes)}
+    return {"first": recipe.but(**(changes | elsewhere(recipe, PROTOCOL)))}
 
 
 def _has(recipe: DMLNetRecipe, part: str) -> bool:

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from fercore.backbones.densenet import DenseNet
 from fercore.data.labels import Truth
 from fercore.data.prepared import Prepared
-from fercore.data.protocols import USUAL
 from fercore.errors import ParameterError
 from fercore.papers import poses
 from fercore.papers.attention import Mask, cropped
@@ -31,8 +30,8 @@ from fercore.papers.attention import constraint_factor as constraint_factor
 from fercore.papers.attention import crop_and_zoom as crop_and_zoom
 from fercore.papers.attention import ranking_loss as ranking_loss
 from fercore.papers.attention import task_weights as task_weights
-from fercore.papers.baselines import SIZES
-from fercore.recipe import Count, Positive, Recipe, build, check_preset, unknown
+from fercore.papers.baselines import SIZES, elsewhere
+from fercore.recipe import Count, Positive, Recipe, build
 
 HALVES = (1 / 6, 3 / 8)
 """Bounds of half a region's side, as shares of the side of the image in which it lies: it can neither vanish nor fill
@@ -224,7 +223,7 @@ IN_THE_WILD = (-40, -15, 0, 15, 40)
 """Classes of pose where no cameras stand: the five of the paper's Fig. 7."""
 
 
-class PhaNetRecipe(Recipe):
+class PhaNetRecipe(poses.PosedRecipe):
     """A run of one of Table VI's rows, or of Table VIII's.
 
     A first stage trains the whole face's trunk for ``first_epochs``. From its weights, and for ``epochs``, the row goes
@@ -235,7 +234,6 @@ class PhaNetRecipe(Recipe):
     growth: Positive = Field(default=12, description="k of DenseNet")
     depth: Positive = Field(default=40, description="of DenseNet")
     bottleneck: bool = Field(default=False, description="1x1 convolutions before those of 3x3")
-    first_epochs: Count = Field(default=1, description="epochs of the first scale alone; 0 for none")
     copied: bool = Field(default=True, description="whether finer trunks begin as copies of the first; else at random")
     shared: bool = Field(default=False, description="whether the three trunks are one")
     pose: bool = Field(default=True, description="whether pose is learned, too")
@@ -257,18 +255,12 @@ class PhaNetRecipe(Recipe):
     hidden: Positive = Field(default=128, description="numbers of each pixel attention network's first layer")
     squeeze: Positive = Field(default=64, description="numbers between the two layers of Eq. (7)")
     fused: Positive = Field(default=512, description="numbers of the layer before the two softmax layers")
-    estimates: str = Field(default="", description="tables of poses that the data lack, a + between two")
 
     def check(self) -> None:
         super().check()
-        poses.check_estimates(self.estimates, self.dataset, self.pretraining)
-        poses.check_pretraining(self)
         if self.image_size * (2 * HALVES[0]) ** 2 < 2 and self.method not in ("densenet", "s1"):
             what = f"image_size = {self.image_size}: the smallest region of S3 would have less than two pixels."
             raise ParameterError(what, do=f"take {math.ceil(2 / (2 * HALVES[0]) ** 2)} pixels or more")
-        if self.pretraining and not self.first_epochs:
-            what = f"pretraining = '{self.pretraining}' is for a first stage, which this run does not have."
-            raise ParameterError(what, do="set first_epochs, too, or leave pretraining out")
 
 
 _PRESETS: dict[str, dict[str, Any]] = {
@@ -277,8 +269,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "fused": 32, "learning_rate": 5e-3,
     },
     "quick": {
-        "growth": 16, "depth": 22, "stem": "small", "first_epochs": 16, "epochs": 8, "batch_size": 32,
-        "learning_rate": 2e-3, "final_rate": 0.02, "weight_decay": 0.05, "average": 0.99, "fused": 128,
+        "growth": 24, "depth": 13, "stem": "small", "first_epochs": 20, "epochs": 8, "batch_size": 32,
+        "learning_rate": 1e-3, "final_rate": 0.02, "weight_decay": 0.05, "average": 0.99, "fused": 128,
         "standardise": True, "mirror": True, "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15,
         "erase": 0.0,
     },
@@ -318,24 +310,12 @@ def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object)
     # Paper unclear: optimiser (SGD with momentum here), weight decay, when the rate falls by 0.1 (half way), whether
     # images are augmented (not), how long regions are led to the highest response (10 epochs).
     """
-    check_preset(preset)
-    for name in filter(None, (dataset, changes.get("pretraining"), changes.get("also_on"))):
-        if name not in USUAL:
-            raise ParameterError(unknown("data set to train on", str(name), USUAL))
-    size = {"image_size": SIZES[preset]["image_size"]}
-    values = {"paper": "phanet", "preset": preset, "dataset": dataset, "protocol": _protocol(dataset), **size}
-    values |= {"setting": "published" if preset == "paper" else "ours", "optimiser": "adamw"} | _PRESETS[preset]
+    values = poses.begun(preset, dataset, changes, _PRESETS, _EPOCHS, PROTOCOL)
+    values |= {"paper": "phanet", "image_size": SIZES[preset]["image_size"]}
     values["pose"] = (dataset not in UNPOSED or bool(changes.get("estimates"))) and changes.get("method") != "s1"
-    for name, on in (("epochs", dataset), ("first_epochs", changes.get("pretraining") or dataset)):
-        if preset == "quick" and on in _EPOCHS:
-            values[name] = _EPOCHS[on]
     if preset == "paper" and changes.get("setting") == "ours":
         values |= _OURS
     return build(PhaNetRecipe, values | changes)
-
-
-def _protocol(dataset: str) -> str:
-    return PROTOCOL.get(dataset, USUAL[dataset])
 
 
 _SHARED = {"growth", "depth", "bottleneck", "fused"}
@@ -353,10 +333,7 @@ def stages(recipe: PhaNetRecipe) -> dict[str, PhaNetRecipe]:
     own = fields.keys() - Recipe.model_fields.keys() - _SHARED | {"pretraining", "also_on"}
     changes: dict[str, Any] = {name: fields[name].default for name in own}
     changes |= {"method": "s1", "pose": False, "epochs": recipe.first_epochs, "first_epochs": 0}
-    if recipe.pretraining:
-        protocol = _protocol(recipe.pretraining)
-        changes |= {"dataset": recipe.pretraining, "protocol": protocol, "fold": 0, "share": 1.0, "data": {}}
-    return {"first": recipe.but(**changes)}
+    return {"first": recipe.but(**(changes | elsewhere(recipe, PROTOCOL)))}
 
 
 def truth(recipe: PhaNetRecipe, data: Prepared) -> dict[str, Truth]:
@@ -369,7 +346,7 @@ def truth(recipe: PhaNetRecipe, data: Prepared) -> dict[str, Truth]:
 
 def model(recipe: PhaNetRecipe, classes: int) -> PhaNet:
     """The network that a recipe describes, freshly initialised."""
-    stem = {"stem": 7, "entry": 4} if recipe.stem == "imagenet" else {"stem": 3, "entry": 2}
+    stem = {"stem": 7, "entry": 4} if recipe.stem == "imagenet" else {"stem": 5, "entry": 2}
     named = {"phanet": "s1-s2-s3", "densenet": "s1"}.get(recipe.method, recipe.method)
     scales = [int(name[1]) for name in named.split("-")]
     same = ("rectified", "hidden", "squeeze", "fused", "shared", "mask", "sharpness", "first_half")
@@ -414,6 +391,15 @@ def maps(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     and ``regions`` (B, K - 1, 3), squares of the whole image, as shares of its side."""
     output = network(images)
     found = {f"s{scale + 1}": one.mean(1) for scale, one in enumerate(output.feature_maps)}
+    if output.regions:
+        found["regions"] = torch.stack(absolute(output.regions, output.side), 1) / output.side
+    return found
+
+
+def each(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """What a record keeps of every test image: ``coefficients`` (B, scales), ``regions`` as :func:`maps` gives them."""
+    output = network(images)
+    found = {"coefficients": output.coefficients}
     if output.regions:
         found["regions"] = torch.stack(absolute(output.regions, output.side), 1) / output.side
     return found

@@ -7,14 +7,17 @@ Where a set does not know it, tables of :mod:`fercore.data.estimates` may say it
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from fercore.data import estimates
 from fercore.data.labels import Truth, pose_classes
 from fercore.data.prepared import Prepared
 from fercore.errors import DataError, ParameterError
-from fercore.recipe import Recipe
+from fercore.papers.baselines import named
+from fercore.recipe import Count, Recipe
 
 _NINE, _FIVE = (-90, -60, -45, -30, 0, 30, 45, 60, 90), (-45, -30, 0, 30, 45)
 ANGLES: Mapping[str, tuple[float, ...]] = {
@@ -25,6 +28,37 @@ ANGLES: Mapping[str, tuple[float, ...]] = {
 }  # fmt: skip
 """Classes of pose, degrees of yaw, by data set and by protocols that take fewer of its cameras: their pans."""
 LABELLED = "take a twin, or let networks say it, fercore data estimate NAME, and set estimates to what that prints"
+
+
+class PosedRecipe(Recipe):
+    """A run in two stages, of a network that learns the pose, too, if it is known or estimated."""
+
+    first_epochs: Count = Field(default=1, description="epochs of the first stage; 0 for none")
+    estimates: str = Field(default="", description="tables of what the data lack, a + between two")
+
+    def check(self) -> None:
+        super().check()
+        check_estimates(self.estimates, self.dataset, self.pretraining)
+        if self.pretraining and not self.first_epochs:
+            what = f"pretraining = '{self.pretraining}' is for a first stage, which this run does not have."
+            raise ParameterError(what, do="set first_epochs, too, or leave pretraining out")
+
+
+def begun(
+    preset: str,
+    dataset: str,
+    changes: Mapping[str, object],
+    presets: Mapping[str, Mapping[str, Any]],
+    epochs: Mapping[str, int],
+    protocols: Mapping[str, str],
+) -> dict[str, Any]:
+    """What a recipe begins with: a preset's values, at ``quick`` each stage's epochs by its own set, and the paper's
+    split, where it is not the usual one."""
+    values = named(preset, dataset, changes) | {"optimiser": "adamw"} | presets[preset]
+    for name, on in (("epochs", dataset), ("first_epochs", changes.get("pretraining") or dataset)):
+        if preset == "quick" and on in epochs:
+            values[name] = epochs[on]
+    return values | {"protocol": protocols.get(dataset, values["protocol"])}
 
 
 def angles(recipe: Recipe, elsewhere: tuple[float, ...]) -> tuple[float, ...]:
@@ -44,13 +78,6 @@ def check_estimates(names: str, dataset: str, pretraining: str = "") -> None:
             raise ParameterError(f"estimates = '{names}' are two tables of {own}.", do="choose one")
 
 
-def check_pretraining(recipe: Recipe) -> None:
-    """Refuse a first stage on the run's own data set: it would have another split, and see people who are tested."""
-    if getattr(recipe, "pretraining", "") == recipe.dataset:
-        what = f"pretraining = '{recipe.dataset}' is the data set itself."
-        raise ParameterError(what, do="leave it out: the first stage is then on this run's own training images")
-
-
 def of_set(names: str, dataset: str) -> str:
     """The table that is about a data set; an empty text where there is none."""
     return next((name for name in names.split("+") if estimates.about_set(name) == dataset), "")
@@ -67,11 +94,10 @@ def poses(data: Prepared, classes: tuple[float, ...]) -> Truth:
 
     A set of which no image's is known is an error.
     """
-    columns = [data.manifest[name].to_numpy(float) for name in ("pan", "yaw") if name in data.manifest]
-    yaw = np.where(np.isnan(columns[0]), columns[-1], columns[0]) if columns else np.full(len(data.manifest), np.nan)
-    if np.isnan(yaw).all():
+    yaw = estimates.turned(data)
+    if yaw.isna().all():
         raise DataError(f"{data.name} does not know how heads are turned.", do=LABELLED)
-    return pose_classes(yaw, classes)
+    return pose_classes(yaw.to_numpy(), classes)
 
 
 def people(data: Prepared) -> Truth:

@@ -172,7 +172,7 @@ def _train(recipe: Recipe, before: Before, key: str, root: Path, store: Path, *,
     # Records are from when every run but a stage had a hook: its draw stays in the open there.
     refresh = functools.partial(module.refresh, recipe) if hasattr(module, "refresh") else lambda *_: None
     order = functools.partial(module.order, recipe, data) if hasattr(module, "order") else None
-    network, history = fit(
+    network, history = getattr(module, "fit", fit)(
         recipe, network, loss, data, parts, root / ".running" / key, truth=truth, order=order, refresh=refresh,
         judge=getattr(module, "judge", accuracy), accelerator=accelerator, quiet=stage,
     )  # fmt: skip

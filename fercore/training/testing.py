@@ -86,12 +86,12 @@ def test_elsewhere(
 def shown(
     recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, rows: np.ndarray, *, real: bool
 ) -> Arrays:
-    """:func:`maps` and :func:`features` of test images, as far as a paper's module defines functions of these names.
+    """:func:`maps`, :func:`features` and :func:`each` of test images, where a paper's module has such functions.
 
     Of ``real`` images there are no maps: without the pictures, which are not kept, they say nothing.
     """
-    found = {} if real or not hasattr(module, "maps") else maps(recipe, module, network, data, rows)
-    return found | (features(recipe, module, network, data, rows) if hasattr(module, "features") else {})
+    wanted = [made for made in (maps, features, each) if hasattr(module, made.__name__) and not (real and made is maps)]
+    return {name: value for made in wanted for name, value in made(recipe, module, network, data, rows).items()}
 
 
 def maps(recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, rows: np.ndarray) -> Arrays:
@@ -104,6 +104,17 @@ def maps(recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared,
     with torch.no_grad():
         found = module.maps(network, batch["images"])
     return {"map_rows": rows} | {f"map_{name}": value.cpu().numpy().astype(np.float16) for name, value in found.items()}
+
+
+@torch.no_grad()
+def each(recipe: Recipe, module: ModuleType, network: nn.Module, data: Prepared, rows: np.ndarray) -> Arrays:
+    """Numbers of every test image, none of which gives its picture away: ``each_NAME`` (N, ...) for each of the paper's
+    ``each``."""
+    found: dict[str, list[np.ndarray]] = {}
+    for batch in to_predict(recipe, data, rows, next(network.parameters()).device):
+        for name, value in module.each(network, batch["images"]).items():
+            found.setdefault(f"each_{name}", []).append(value.cpu().numpy().astype(np.float16))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 @torch.no_grad()
