@@ -64,6 +64,8 @@ LONG = {"epochs": 12, "batch_size": 5, "warmup": 0.0}
 SGD = {"optimiser": "sgd", "learning_rate": 0.05}
 OF_PEOPLE: dict[str, Change | With] = COMMON | {"momentum": (SGD, 0.5)}
 """Pre-training has AdamW, which has a momentum of its own."""
+OF_DATA = ("protocol", "fold", "images", "share", "leave_out", "image_size", "standardise", "mirror")
+"""Fields of what needs no training by steps."""
 CASES: dict[str, dict[str, Change | With]] = {
     "baselines": STAGED,
     "lan": STAGED | {
@@ -93,6 +95,10 @@ CASES: dict[str, dict[str, Change | With]] = {
         "optimise": "together", "proposal_epochs": 0, "first_half": 0.25, "hidden": 8, "squeeze": 4, "fused": 16,
         "estimates": GUESSED,
     },
+    "classical": {name: COMMON[name] for name in OF_DATA} | {
+        "protocol": "lan-kdef-10fold", "method": "lda", "seed": ({"method": "hog-fc"}, 1),
+        "hidden": ({"method": "hog-fc"}, 8), "pose": False,
+    },
     "arcface": {name: case for name, case in OF_PEOPLE.items() if name != "fold"} | {
         "optimiser": "sgd", "average": 0.9, "standardise": False, "trunk": "ir50", "dimensions": 64, "scale": 8.0,
         "margin": 0.0,
@@ -105,6 +111,7 @@ WITHOUT = {
     "baselines": {"method"},
     "dmlnet": {"oversample"},
     "phanet": {"width", "last_stride"},
+    "classical": COMMON.keys() - {*OF_DATA, "seed"},
     "arcface": {"method", "fold", "pretraining", "targets", "label_smoothing", "mirror", *REFUSED},
     "landmarks": {
         "method", "pretraining", "targets", "label_smoothing", "mirror", "width", "stem", "last_stride", "small_epochs",
@@ -115,7 +122,7 @@ UNUSED = [("arcface", "label_smoothing"), ("landmarks", "label_smoothing"), ("la
 """Some of them, which are looked at."""
 SMALL = {"images": 0, "batch_size": 16, "epochs": 2, "cluster_sample": 8, "warmup": 0.2, "image_size": 32}
 PEOPLE = ("arcface", "landmarks")
-POSED = ("dmlnet", "phanet")
+POSED = ("dmlnet", "phanet", "classical")
 KINDS: dict[str, type[Recipe]] = {paper: type(papers.module(paper).recipe()) for paper in CASES}
 
 
@@ -182,7 +189,7 @@ def run(data: Prepared, folder: Path, recipe: Recipe) -> dict[str, Any]:
     loss = module.criterion(recipe, network)
     refresh = partial(module.refresh, recipe) if hasattr(module, "refresh") else None
     judge = getattr(module, "judge", accuracy)
-    network, history = loop.fit(
+    network, history = getattr(module, "fit", loop.fit)(
         recipe, network, loss, data, parts, folder / recipe.key(),
         truth=truth, order=order, refresh=refresh, judge=judge,
     )  # fmt: skip

@@ -42,7 +42,8 @@ PCDA: dict[str, Any] = BASELINE | {
     "dimensions": 768, "heads": 12, "drop": 0.5, "anchor_weight": 0.01, "anchor": "neutral-aware", "detach": False,
 }  # fmt: skip
 """PCDA Section 4.1: 112 x 112, Adam (AdamW without decay), rate 3.5e-5, batches of 144, flips and erased rectangles."""
-DMLNET: dict[str, Any] = {name: BASELINE[name] for name in BASELINE if not name.startswith(("backbone", "trunk"))} | {
+UNSTAGED = {name: value for name, value in BASELINE.items() if not name.startswith(("backbone", "trunk"))}
+DMLNET: dict[str, Any] = UNSTAGED | {
     "paper": "dmlnet", "method": "dmlnet", "trunk": "resnet50", "optimiser": "adamw",
     "epochs": 450, "batch_size": 15, "learning_rate": 0.01,
     "weight_decay": 0.0, "warmup": 0.0, "schedule": "step", "decay": 0.8, "decay_epochs": 20, "average": 0.9999,
@@ -53,7 +54,7 @@ DMLNET: dict[str, Any] = {name: BASELINE[name] for name in BASELINE if not name.
     "shared": False, "crops": "thirds", "enlarge": False, "estimates": "",
 }  # fmt: skip
 """DML-Net Table 1: Adam, rate 0.01, decay 0.8, running mean 0.9999, K = T = 2, mini-batches of 15, 500 epochs."""
-PHANET: dict[str, Any] = {name: BASELINE[name] for name in BASELINE if not name.startswith(("backbone", "trunk"))} | {
+PHANET: dict[str, Any] = UNSTAGED | {
     "paper": "phanet", "method": "phanet", "growth": 12, "depth": 40, "bottleneck": False,
     "epochs": 150, "batch_size": 32, "learning_rate": 0.01, "weight_decay": 1e-4, "warmup": 0.0,
     "schedule": "step", "decay": 0.1, "decay_epochs": 75,
@@ -65,6 +66,10 @@ PHANET: dict[str, Any] = {name: BASELINE[name] for name in BASELINE if not name.
 }  # fmt: skip
 """PhaNet Section IV-B: 224 x 224, rate 0.01, "delay" 0.1, mini-batches of 32, k = 12, depth 40, layers of 128, 64, 512;
 Fig. 12: 150 epochs; Eq. (4): a margin of 0.05."""
+CLASSICAL: dict[str, Any] = UNSTAGED | {
+    "paper": "classical", "method": "svm", "hidden": 128, "pose": True, "epochs": 1,
+}  # fmt: skip
+"""What papers print of classical baselines comes without settings."""
 OF_SET: dict[str, dict[str, Any]] = {
     "rafdb": {"dataset": "rafdb", "protocol": "official", "oversample": False},
     "ferplus": {"dataset": "ferplus", "protocol": "ferplus-official", "oversample": False},
@@ -77,13 +82,29 @@ OF_BOTH = {
     ("dmlnet", "affectnet"): {"oversample": False},
     ("phanet", "kdef"): {"protocol": "phanet-kdef"},
     ("phanet", "affectnet"): {"oversample": False},
-    **{("phanet", name): {"pose": False} for name in ("ferplus", "rafdb")},
+    **{(paper, name): {"pose": False} for paper in ("phanet", "classical") for name in ("ferplus", "rafdb")},
+    ("classical", "affectnet"): {"oversample": False},
+    ("classical", "kdef"): {"protocol": "phanet-kdef"},
 }
-PUBLISHED = {"baselines": BASELINE, "lan": LAN, "pcda": PCDA, "dmlnet": DMLNET, "phanet": PHANET}
+PUBLISHED = {
+    "baselines": BASELINE,
+    "lan": LAN,
+    "pcda": PCDA,
+    "dmlnet": DMLNET,
+    "phanet": PHANET,
+    "classical": CLASSICAL,
+}
 STAGED = ("baselines", "lan", "pcda")
 """Those that a trunk of their own comes before, where no weights are given. DML-Net's stages are the paper's; PhaNet's
 published setting has none."""
-BASES = {"baselines": "resnet18", "lan": "resnet18", "pcda": "plain", "dmlnet": "single", "phanet": "densenet"}
+BASES = {
+    "baselines": "resnet18",
+    "lan": "resnet18",
+    "pcda": "plain",
+    "dmlnet": "single",
+    "phanet": "densenet",
+    "classical": "knn",
+}
 """What each is compared with."""
 
 
@@ -202,6 +223,7 @@ SMOKE: dict[str, dict[str, Any]] = {
         "optimiser": "adamw", "batch_size": 32, "learning_rate": 5e-3, "growth": 4, "depth": 7, "hidden": 16,
         "squeeze": 8, "fused": 32,
     },
+    "classical": {"dataset": "kdef-twin", "protocol": "phanet-kdef", "images": 512, "image_size": 32},
     "arcface": SMALL | {
         "dataset": "identity-twin", "protocol": "identity", "images": 256, "optimiser": "adamw",
         "learning_rate": 2e-3, "weight_decay": 0.05, "final_rate": 0.02, "standardise": True, "erase": 0.1,

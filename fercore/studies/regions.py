@@ -1,0 +1,111 @@
+"""Where attention looks: how much of the regions that a network chose lies on a face's mouth, eyes and brows.
+
+Rendered people carry masks of their parts. A chosen square is held against others of the same size: in the middle of
+the image, anywhere, and around the landmarks of eyes, brows and mouth, which a network does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fercore import intervals
+from fercore.data import twin_designs, twins
+from fercore.data.twin_rows import Twin
+from fercore.errors import RecordError
+from fercore.heads import Head, level_of_detail
+from fercore.heads.truth import MASKS, region_map
+from fercore.records import Record
+
+PARTS = ("mouth", "eyes", "brows")
+SQUARES = ("attended", "in the middle", "anywhere", "around the landmarks")
+_FEATURES = slice(17, 68)  # of 68 landmarks, those that do not lie on the outline; the nose is between the others
+DRAWS = 32
+"""Squares that stand for any place, drawn by a fixed seed."""
+
+
+def squares(record: Record) -> np.ndarray:
+    """The regions (N, scales, 3) of each test image: x, y and half, as shares of the image's side."""
+    arrays = record.arrays()
+    if "each_regions" not in arrays:
+        what = f"{record.name} keeps no regions."
+        raise RecordError(what, do="choose a record of PhaNet with more than one scale")
+    return arrays["each_regions"].astype(float)
+
+
+def parts(twin: Twin, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a twin's design, rendered again: masks (N, :data:`PARTS`, S, S) and the middle (N, 2) of the landmarks of
+    eyes, brows, nose and mouth as shares of the side."""
+    masks, middles, face, drawn = [], [], None, None
+    for row in rows.itertuples(index=False):
+        if drawn != (row.subject, row.seed):
+            face, drawn = twins.draw_face(twin, row), (row.subject, row.seed)
+            head = Head(twins.person(twin, row.subject, row.sex), level_of_detail(twin.size))
+        picture = twins.draw_view(twin, face.mesh, row).picture
+        where = region_map(head, face.mesh, picture)
+        masks.append([where == MASKS.index(name) for name in PARTS])
+        middles.append(picture.landmarks[_FEATURES].mean(0) / twin.size)
+    return np.array(masks), np.array(middles)
+
+
+def inside(masks: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Pixels of masks (N, P, S, S) in squares (N, 3), shares of the side, whose part outside the image counts for
+    nothing -> (N, P)."""
+    size = masks.shape[-1]
+    middles = (np.arange(size) + 0.5) / size
+    within = [np.abs(middles - places[:, k, None]) < places[:, 2, None] for k in (0, 1)]
+    return np.einsum("npyx,nx,ny->np", masks.astype(float), *(one.astype(float) for one in within))
+
+
+def coverage(record: Record, most: int = 210) -> pd.DataFrame:
+    """How much of each square lies on parts of the face: a line for each test image, scale and kind of square.
+
+    Columns scale, square (:data:`SQUARES`), each of :data:`PARTS`, and ``all`` of them: per cent of the square's area;
+    expression, pan, subject. ``most`` test images are rendered again, whole faces with all their views, drawn by a
+    fixed seed.
+    """
+    made, every, rng = Twin(**record.data.made["parameters"]), squares(record), np.random.default_rng(0)
+    rows = twin_designs.rows(made).set_index("sample", drop=False).loc[record.arrays()["samples"]]
+    faces, of_row = np.unique(rows["seed"], return_inverse=True)
+    chosen = np.argsort(rng.permutation(len(faces))[of_row], kind="stable")[:most]
+    rows = rows.iloc[chosen]
+    masks, middles = parts(made, rows)
+    about = {"expression": rows["shown"], "pan": rows["pan"], "subject": rows["subject"]}
+    lines = []
+    for scale in range(every.shape[1]):
+        attended = every[chosen, scale]
+        half = attended[:, 2:]
+        centre = np.full_like(attended[:, :2], 0.5)
+        near = middles.clip(half, 1 - half)
+        anywhere = [np.concatenate([rng.uniform(half, 1 - half, (len(half), 2)), half], 1) for _ in range(DRAWS)]
+        kinds = [[attended], [np.concatenate([centre, half], 1)], anywhere, [np.concatenate([near, half], 1)]]
+        for square, places in zip(SQUARES, kinds, strict=True):
+            found = np.mean([_shares(masks, own) for own in places], 0)
+            numbers: dict[str, Any] = dict(zip(PARTS, found.T, strict=True)) | {"all": found.sum(1)}
+            lines.append(pd.DataFrame({"scale": f"S{scale + 2}", "square": square} | numbers | about))
+    return pd.concat(lines, ignore_index=True)
+
+
+def _shares(masks: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Per cent of squares that lie on each part, (N, P)."""
+    whole = inside(np.ones_like(masks[:, :1]), places)
+    return 100 * inside(masks, places) / whole.clip(1)
+
+
+def with_intervals(lines: pd.DataFrame, part: str = "all") -> pd.DataFrame:
+    """The mean of each scale and kind of square, with its 95 % interval over people: a line each."""
+    found = []
+    for (scale, square), own in lines.groupby(["scale", "square"], sort=False):
+        told = intervals.mean(own[part].to_numpy(), own["subject"].to_numpy(str))
+        found.append((scale, square, *told))
+    return pd.DataFrame(found, columns=["scale", "square", "share", "low", "high"])
+
+
+def ahead(lines: pd.DataFrame, scale: str, of: str, part: str = "all") -> intervals.Interval:
+    """By how many points the attended square covers more of a part than another one of its size, with the 95 % interval
+    over people."""
+    own, other = (lines[(lines["scale"] == scale) & (lines["square"] == name)] for name in (SQUARES[0], of))
+    apart = own[part].to_numpy() - other[part].to_numpy()
+    return intervals.mean(apart, own["subject"].to_numpy(str))
