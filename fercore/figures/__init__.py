@@ -272,7 +272,7 @@ def gains(compared: Mapping[str, Any]) -> Axes:
 def with_intervals(axes: Axes, x: Any, table: pd.DataFrame, value: str, **style: Any) -> None:
     """A line through a table's column ``value`` over x, with whiskers to its columns low and high."""
     errors = np.abs(table[["low", "high"]].to_numpy().T - table[value].to_numpy())
-    axes.errorbar(x, table[value], errors, fmt="o-", capsize=3, **style)
+    axes.errorbar(x, table[value], errors, **{"fmt": "o-", "capsize": 3} | style)
 
 
 def training_curves(histories: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> Figure:

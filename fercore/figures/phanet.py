@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from fercore import figures
 from fercore.figures import told
@@ -82,3 +84,115 @@ def squares(panels: Mapping[str, tuple[np.ndarray, Mapping[str, Square]]], colum
     figure.legend(handles.values(), handles.keys(), frameon=False, loc="lower center", ncols=len(handles), fontsize=9)
     figure.tight_layout(rect=(0, 0.09 / down, 1, 1))
     return told(figure, pd.DataFrame(rows, columns=["panel", "square", "x", "y", "half"]))
+
+
+SCALES = {"scale_1": ("S1", "#94a3b8"), "scale_2": ("S2", "#0891b2"), "scale_3": ("S3", "#e11d48")}
+"""The numbers of a history that are weights of scales, their names and colours."""
+
+
+def through_scales(
+    pictures: np.ndarray, maps: Mapping[str, np.ndarray], regions: np.ndarray, columns: Sequence[str]
+) -> Figure:
+    """What each scale sees with its map laid over, below the whole picture with its regions, the paper's Fig. 8.
+
+    pictures (N, H, W, 3) uint8; maps ``s1``, ``s2``, ...: (N, h, w), scaled from a picture's least to its greatest
+    value; regions (N, scales - 1, 3), shares of the side.
+    """
+    names = list(maps)
+    figure, cells = plt.subplots(
+        len(names) + 1, len(pictures), figsize=(1.3 * len(pictures) + 0.6, 1.35 * (len(names) + 1)), squeeze=False
+    )
+    for axes in cells.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.grid(visible=False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    for k, (picture, title) in enumerate(zip(pictures, columns, strict=True)):
+        cells[0, k].imshow(picture)
+        cells[0, k].set_title(title, fontsize=9)
+        for region, colour in zip(regions[k], ("#0891b2", "#e11d48"), strict=False):
+            x, y, half = region * len(picture)
+            cells[0, k].add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, lw=2, ec=colour))
+        for row, name in enumerate(names):
+            seen = picture if not row else enlarged(picture, regions[k, row - 1])
+            values = maps[name][k].astype(float)
+            spread = (values - values.min()) / max(float(np.ptp(values)), 1e-9)
+            cells[row + 1, k].imshow(figures.laid_over(seen, spread))
+    for row, name in enumerate(["picture", *(name.upper() for name in names)]):
+        cells[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    figure.tight_layout(pad=0.3)
+    lines = [
+        (title, f"S{scale + 2}", *region)
+        for title, own in zip(columns, regions, strict=True)
+        for scale, region in enumerate(own)
+    ]
+    return told(figure, pd.DataFrame(lines, columns=["picture", "region", "x", "y", "half"]))
+
+
+def enlarged(picture: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """The square (x, y, half), shares of the side, of a picture (H, W, 3), enlarged to the picture's size."""
+    x, y, half = region * len(picture)
+    box = (x - half, y - half, x + half, y + half)
+    return np.asarray(Image.fromarray(picture).resize(picture.shape[1::-1], Image.Resampling.BILINEAR, box=box))
+
+
+def coverage(table: pd.DataFrame) -> Axes:
+    """How much of each kind of square lies on the face's parts, by scale, with intervals.
+
+    ``table``: columns scale, square, share, low, high, in per cent.
+    """
+    _, axes = plt.subplots(figsize=(7.2, 3.2))
+    kinds, scales = list(table["square"].unique()), list(table["scale"].unique())
+    colours = dict(zip(kinds, (figures.OURS, "#475569", "#94a3b8", "#d97706"), strict=False))
+    for k, kind in enumerate(kinds):
+        own = table[table["square"] == kind]
+        x = np.arange(len(own)) + 0.16 * (k - (len(kinds) - 1) / 2)
+        figures.with_intervals(axes, x, own, "share", color=colours[kind], label=kind, fmt="o", ms=7)
+    axes.set(xticks=range(len(scales)), xticklabels=[f"squares of {name}" for name in scales], ylim=(0, None))
+    axes.set(ylabel="on mouth, eyes, brows,\nper cent of the square", xlim=(-0.6, len(scales) - 0.4))
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return told(axes, table)
+
+
+def by_epoch(panels: Mapping[str, Sequence[Mapping[str, float]]], *, losses: bool = False) -> Figure:
+    """Weights of scales by epoch and below them the validation accuracy, or ``losses``: the loss; the paper's Figs. 12
+    and 13. ``panels``: title -> epochs of a record's history."""
+    figure, rows = plt.subplots(
+        2, len(panels), figsize=(3.0 * len(panels) + 1.2, 4.6), squeeze=False, sharex="col", sharey="row"
+    )
+    value, name = ("train_loss", "loss") if losses else ("validation_accuracy", "validation\naccuracy, %")
+    tables = {}
+    for (above, below), (title, history) in zip(rows.T, panels.items(), strict=True):
+        table = pd.DataFrame(history)
+        for column, (scale, colour) in SCALES.items():
+            above.plot(table["epoch"], table[column], "o-", ms=4, lw=2, color=colour, label=scale)
+        above.axhline(0.5, color="k", lw=0.8, ls=":")
+        below.plot(table["epoch"], table[value] * (1 if losses else 100), "o-", ms=4, lw=2, color="#475569")
+        above.set_title(title, fontsize=10)
+        below.set_xlabel("epoch")
+        below.xaxis.get_major_locator().set_params(integer=True)
+        tables[title] = table[["epoch", *SCALES, value]]
+    rows[0, 0].set_ylabel("weight of a scale")
+    rows[1, 0].set_ylabel(name)
+    rows[0, -1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    figure.tight_layout()
+    return told(figure, pd.concat(tables, names=["panel"]).reset_index(level=0))
+
+
+def weighed(panels: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """The weights of both tasks by epoch, the paper's Fig. 15; ``panels``: title -> epochs of a record's history."""
+    figure, row = plt.subplots(1, len(panels), figsize=(3.0 * len(panels) + 1.4, 2.9), squeeze=False, sharey=True)
+    tasks = {"lambda_e": ("expression", "#2563eb"), "lambda_p": ("pose", "#d97706")}
+    tables = {}
+    for axes, (title, history) in zip(row[0], panels.items(), strict=True):
+        table = pd.DataFrame(history)
+        for column, (task, colour) in tasks.items():
+            axes.plot(table["epoch"], table[column], "o-", ms=4, lw=2, color=colour, label=task)
+        axes.set(xlabel="epoch", ylim=(-0.03, 1.03))
+        axes.set_title(title, fontsize=10)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        tables[title] = table[["epoch", *tasks]]
+    row[0, 0].set_ylabel("weight of a task")
+    row[0, -1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    figure.tight_layout()
+    return told(figure, pd.concat(tables, names=["panel"]).reset_index(level=0))

@@ -15,8 +15,8 @@ where it does not:
   :func:`fercore.training.loop.fit`, which is what happens where there is none.
 - ``judge(recipe, network, batches)``: the number by which the best epoch is chosen; accuracy.
 - ``test(recipe, network, data, rows, batches)``: metrics by subset, and arrays; those of every head.
-- ``maps(network, images)``, ``features(network, images)``, ``each(network, images)``: what a record keeps for figures of
-  some test images, of all as components, and of all as they are; nothing.
+- ``maps(network, images)``, ``features(network, images)``, ``each(network, images)``: what a record keeps for figures,
+  of some test images, of all as principal components, and of all as it is; nothing.
 - ``sizes()``: what one image costs in the published network, part by part, for claims that are counted; nothing.
 - ``PROTOCOLS``: splits that it brings along, by name; none.
 - ``START``: the name by which other recipes start from its weights, with ``pretraining_of(recipe)``, the run that gives

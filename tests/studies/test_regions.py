@@ -1,0 +1,105 @@
+"""Where attention looks: against loops, and where the answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_records import record_of
+
+from fercore import figures, records
+from fercore.data import twin_designs
+from fercore.errors import RecordError
+from fercore.figures import phanet as figures_phanet
+from fercore.studies import regions
+
+matplotlib.use("Agg")
+TWIN = twin_designs.parameters("kdef-twin", "smoke", size=32)
+
+
+@given(st.floats(0.2, 0.8), st.floats(0.2, 0.8), st.floats(0.05, 0.5))
+@settings(max_examples=25, deadline=None)
+def test_pixels_in_a_square_against_a_loop(x: float, y: float, half: float) -> None:
+    masks = np.random.default_rng(0).random((1, 2, 8, 8)) < 0.4
+    found = regions.inside(masks, np.array([[x, y, half]]))
+    inner = [
+        (row, column)
+        for row in range(8)
+        for column in range(8)
+        if abs((row + 0.5) / 8 - y) < half and abs((column + 0.5) / 8 - x) < half
+    ]
+    assert found.tolist() == [[sum(masks[0, part, row, column] for row, column in inner) for part in (0, 1)]]
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> records.Record:
+    """A record of two people's images, whose S2 lies at the left upper corner and S3 in its middle."""
+    rows = twin_designs.rows(TWIN)
+    rows = rows[rows["subject"].isin(rows["subject"].unique()[:2]) & (rows["pan"] == 0)]
+    places = np.tile([[0.25, 0.25, 0.25], [0.25, 0.25, 0.1]], (len(rows), 1, 1))
+    made = record_of("1" * 10)
+    made = made.model_copy(update={"data": made.data.model_copy(update={"made": {"parameters": TWIN.model_dump()}})})
+    arrays = {"samples": rows["sample"].to_numpy(str), "subjects": rows["subject"].to_numpy(str)}
+    return records.write(made, arrays | {"each_regions": places}, tmp_path_factory.mktemp("records"))
+
+
+def test_parts_are_where_their_landmarks_are() -> None:
+    rows = twin_designs.rows(TWIN).query("pan == 0").head(2)
+    masks, middles = regions.parts(TWIN, rows)
+    assert masks.shape == (2, 3, 32, 32) and masks.any((2, 3)).all()
+    rows_of = {name: np.argwhere(masks[0, k])[:, 0].mean() for k, name in enumerate(regions.PARTS)}
+    assert rows_of["brows"] < rows_of["eyes"] < 32 * middles[0, 1] < rows_of["mouth"]
+    assert abs(np.argwhere(masks[0, 0])[:, 1].mean() / 32 - middles[0, 0]) < 0.1
+
+
+def test_coverage_of_known_squares(record: records.Record) -> None:
+    lines = regions.coverage(record)
+    count = len(record.arrays()["samples"])
+    assert len(lines) == count * 2 * len(regions.SQUARES) and set(lines["square"]) == set(regions.SQUARES)
+    assert np.allclose(lines[list(regions.PARTS)].sum(axis=1), lines["all"]) and lines["all"].between(0, 100).all()
+    of = lines.groupby(["scale", "square"])["mouth"].mean()
+    assert of["S2", "attended"] < of["S2", "around the landmarks"], "a mouth is not in the upper left quarter"
+    table = regions.with_intervals(lines)
+    own = lines.query("scale == 'S3' and square == 'attended'")["all"].mean()
+    assert table.set_index(["scale", "square"]).loc[("S3", "attended"), "share"] == pytest.approx(own)
+    ahead = regions.ahead(lines, "S2", "around the landmarks", "mouth")
+    assert ahead.value == pytest.approx(of["S2", "attended"] - of["S2", "around the landmarks"])
+    assert regions.ahead(lines, "S2", "attended").value == 0
+    some = regions.coverage(record, most=5)
+    assert len(some) == 5 * 2 * len(regions.SQUARES)
+    axes = figures_phanet.coverage(table)
+    assert axes.figure.numbers.equals(table)
+
+
+def test_a_record_without_regions_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="keeps no regions"):
+        regions.squares(records.write(record_of("2" * 10), {"labels": np.zeros(3)}, tmp_path))
+
+
+def test_a_region_is_cut_out_where_it_is() -> None:
+    picture = np.zeros((40, 40, 3), np.uint8)
+    picture[10:20, 20:30] = 255
+    cut = figures_phanet.enlarged(picture, np.array([0.625, 0.375, 0.125]))
+    assert cut.shape == picture.shape and cut[4:-4, 4:-4].min() > 200
+    drawn = figures_phanet.through_scales(
+        picture[None], {"s1": np.ones((1, 3, 3)), "s2": np.arange(9.0).reshape(1, 3, 3)},
+        np.array([[[0.625, 0.375, 0.125]]]), ["one"],
+    )  # fmt: skip
+    assert drawn.numbers.values.tolist() == [["one", "S2", 0.625, 0.375, 0.125]]
+
+
+def test_histories_are_drawn_as_they_are() -> None:
+    rows = [
+        {"epoch": k, "scale_1": 0.5 + k / 10, "scale_2": 0.5, "scale_3": 0.4, "validation_accuracy": k / 10,
+         "train_loss": 1.0 / k, "lambda_e": 0.6, "lambda_p": 0.4}
+        for k in (1, 2)
+    ]  # fmt: skip
+    drawn = figures_phanet.by_epoch({"a": rows, "b": rows})
+    assert drawn.numbers["scale_1"].tolist() == [0.6, 0.7] * 2 and len(drawn.axes) == 4
+    assert figures_phanet.by_epoch({"a": rows}, losses=True).numbers["train_loss"].tolist() == [1.0, 0.5]
+    assert figures_phanet.weighed({"a": rows}).numbers["lambda_p"].tolist() == [0.4, 0.4]
+    figures.plt.close("all")
