@@ -75,28 +75,32 @@ class PixelAttention(nn.Module):
     M_s (B, C, H, W) of images of ``side`` pixels -> region (B, 3), logits (B, classes). Two fully connected layers see
     the map, brought to ``grid`` x ``grid``, and give three numbers; by logistic functions of these half a side lies
     within :data:`HALVES`, and the square inside the image. It begins near the middle, half a side ``first_half``.
+    ``pace`` slows it down: an optimiser such as Adam takes steps of one size however weak a gradient is, and here it is
+    the weakest and the noisiest, so that at full pace all regions run into one corner within an epoch.
 
     # Paper unclear: what the layers see, and how a square is kept inside. Answers come from the map's mean by one
     # layer. ``apart`` keeps what moves a region out of the trunk.
     """
 
-    def __init__(self, channels: int, grid: int, classes: int, hidden: int, first_half: float, apart: bool) -> None:
+    def __init__(
+        self, channels: int, grid: int, classes: int, hidden: int, first_half: float, pace: float, apart: bool
+    ) -> None:
         super().__init__()
-        self.apart = apart
+        self.apart, self.pace = apart, pace
         self.pool = nn.AdaptiveAvgPool2d(grid)
         self.hidden, self.region = nn.Linear(channels * grid**2, hidden), nn.Linear(hidden, 3)
         self.answer = nn.Linear(channels, classes)
         nn.init.normal_(self.region.weight, std=1e-3)
+        nn.init.zeros_(self.region.bias)
         low, high = HALVES
         share = (first_half - low) / (high - low)
-        with torch.no_grad():
-            self.region.bias.copy_(torch.tensor([0.0, 0.0, math.log(share / (1 - share))]))
+        self.register_buffer("start", torch.tensor([0.0, 0.0, math.log(share / (1 - share))]), persistent=False)
 
     def forward(self, feature_map: Tensor, side: int) -> tuple[Tensor, Tensor]:
         seen = self.pool(feature_map.detach() if self.apart else feature_map).flatten(1)
         place = self.region(self.hidden(seen).relu())
         place = place.to(torch.promote_types(place.dtype, torch.float32))  # bf16 can't tell neighbouring pixels apart
-        x, y, half = place.sigmoid().unbind(1)
+        x, y, half = (self.start + self.pace * place).sigmoid().unbind(1)
         half = side * (HALVES[0] + (HALVES[1] - HALVES[0]) * half)
         x, y = (half + (side - 2 * half) * one for one in (x, y))
         return torch.stack([x, y, half], 1), self.answer(feature_map.mean((2, 3)))
@@ -160,6 +164,7 @@ class PhaNet(nn.Module):
         mask: Mask = "logistic",
         sharpness: float = 10.0,
         first_half: float = 1 / 3,
+        pace: float = 1.0,
         apart: bool = True,
     ) -> None:
         super().__init__()
@@ -171,7 +176,7 @@ class PhaNet(nn.Module):
         self.backbone.train()
         scales_looked = range(finer + 1) if finer else ()
         self.attend = nn.ModuleList(
-            PixelAttention(inside, min(grid, 7), classes, hidden, first_half, apart) for _ in scales_looked
+            PixelAttention(inside, min(grid, 7), classes, hidden, first_half, pace, apart) for _ in scales_looked
         )
         if finer:  # nobody asks the finest scale for a region
             last = self.attend[-1]
@@ -252,6 +257,9 @@ class PhaNetRecipe(poses.PosedRecipe):
     first_half: Annotated[float, Field(gt=HALVES[0], lt=HALVES[1])] = Field(
         default=1 / 3, description="half a region's side at the start, as a share of the image's"
     )
+    pace: Annotated[float, Field(gt=0)] = Field(
+        default=1.0, description="by what numbers of regions are multiplied, so that these move slower than the rest"
+    )
     hidden: Positive = Field(default=128, description="numbers of each pixel attention network's first layer")
     squeeze: Positive = Field(default=64, description="numbers between the two layers of Eq. (7)")
     fused: Positive = Field(default=512, description="numbers of the layer before the two softmax layers")
@@ -272,7 +280,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "growth": 24, "depth": 13, "stem": "small", "first_epochs": 20, "epochs": 8, "batch_size": 32,
         "learning_rate": 1e-3, "final_rate": 0.02, "weight_decay": 0.05, "average": 0.99, "fused": 128,
         "standardise": True, "mirror": True, "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15,
-        "erase": 0.0,
+        "erase": 0.0, "pace": 0.1, "sharpness": 2.0,
     },
     "paper": {
         "optimiser": "sgd", "epochs": 150, "first_epochs": 0, "batch_size": 32, "learning_rate": 0.01, "warmup": 0.0,
@@ -284,7 +292,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 _OURS = {
     "optimiser": "adamw", "epochs": 20, "first_epochs": 20, "learning_rate": 1e-3, "weight_decay": 0.05, "warmup": 0.1,
     "schedule": "cosine", "average": 0.998, "flip": True, "mirror": True, "copied": True, "proposal_epochs": 1,
-    "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15,
+    "rotation": 5.0, "zoom": 0.08, "shift": 0.04, "contrast": 0.15, "pace": 0.1,
 }  # fmt: skip
 """At ``paper``: fewer epochs, images that vary, finer trunks that begin where the first one ended."""
 _EPOCHS = {
@@ -349,7 +357,7 @@ def model(recipe: PhaNetRecipe, classes: int) -> PhaNet:
     stem = {"stem": 7, "entry": 4} if recipe.stem == "imagenet" else {"stem": 5, "entry": 2}
     named = {"phanet": "s1-s2-s3", "densenet": "s1"}.get(recipe.method, recipe.method)
     scales = [int(name[1]) for name in named.split("-")]
-    same = ("rectified", "hidden", "squeeze", "fused", "shared", "mask", "sharpness", "first_half")
+    same = ("rectified", "hidden", "squeeze", "fused", "shared", "mask", "sharpness", "first_half", "pace")
     return PhaNet(
         lambda: DenseNet(recipe.growth, recipe.depth, bottleneck=recipe.bottleneck, **stem),
         classes,

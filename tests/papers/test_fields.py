@@ -92,8 +92,8 @@ CASES: dict[str, dict[str, Change | With]] = {
         "growth": 5, "depth": 10, "bottleneck": ({"depth": 10}, True), "first_epochs": 2, "copied": False,
         "shared": True, "pose": False, "attention": False, "dynamic": False, "factor": False, "ordered": False,
         "rectified": ({"learning_rate": 0.1, "epochs": 6}, False), "margin": 0.5, "mask": "tanh", "sharpness": 2.0,
-        "optimise": "together", "proposal_epochs": 0, "first_half": 0.25, "hidden": 8, "squeeze": 4, "fused": 16,
-        "estimates": GUESSED,
+        "optimise": "together", "proposal_epochs": 0, "first_half": 0.25, "pace": 0.1, "hidden": 8, "squeeze": 4,
+        "fused": 16, "estimates": GUESSED,
     },
     "classical": {name: COMMON[name] for name in OF_DATA} | {
         "protocol": "lan-kdef-10fold", "method": "lda", "seed": ({"method": "hog-fc"}, 1),

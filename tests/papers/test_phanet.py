@@ -405,7 +405,7 @@ def test_a_region_that_is_no_number_is_refused_with_the_step() -> None:
 @given(st.integers(0, 10**6), st.floats(0, 1e4))
 def test_regions_stay_within_bounds_and_nest(seed: int, scale: float) -> None:
     torch.manual_seed(seed)
-    layer = phanet.PixelAttention(4, 3, 5, 6, 1 / 3, True)
+    layer = phanet.PixelAttention(4, 3, 5, 6, 1 / 3, 1.0, True)
     with torch.no_grad():
         layer.region.weight.normal_(std=scale)
     first, second = (layer(torch.randn(7, 4, 6, 6), 48)[0] for _ in range(2))
@@ -417,9 +417,24 @@ def test_regions_stay_within_bounds_and_nest(seed: int, scale: float) -> None:
 
 
 def test_a_square_begins_in_the_middle_as_large_as_it_is_told() -> None:
-    layer = phanet.PixelAttention(4, 3, 5, 6, 0.3, True)
+    layer = phanet.PixelAttention(4, 3, 5, 6, 0.3, 1.0, True)
     region, logits = layer(torch.randn(2, 4, 6, 6), 60)
     assert torch.allclose(region, torch.tensor([30.0, 30.0, 18.0]), atol=0.3) and logits.shape == (2, 5)
+
+
+def test_a_slow_square_goes_the_same_way_and_less_far() -> None:
+    """The same optimiser's steps of one size, at full pace and at a tenth of it."""
+    feature_map, ends = torch.rand(8, 4, 6, 6), []
+    for pace in (1.0, 0.1):
+        torch.manual_seed(0)
+        layer = phanet.PixelAttention(4, 3, 5, 64, 0.3, pace, True)
+        optimiser = torch.optim.Adam(layer.parameters(), 1e-2)
+        for _ in range(20):
+            optimiser.zero_grad()
+            layer(feature_map, 60)[0][:, 0].sum().backward()  # to the left
+            optimiser.step()
+        ends.append(30 - layer(feature_map, 60)[0][:, 0].mean().item())
+    assert 0 < ends[1] < 0.5 * ends[0]
 
 
 NETWORKS = [{"method": name} for name in get_args(phanet.Method)] + [

@@ -61,8 +61,8 @@ PHANET: dict[str, Any] = UNSTAGED | {
     "flip": False, "rotation": 0.0, "shift": 0.0, "zoom": 0.0, "contrast": 0.0, "erase": 0.0,
     "first_epochs": 0, "copied": False, "shared": False, "pose": True, "attention": True, "dynamic": True,
     "factor": True, "ordered": True, "rectified": True, "margin": 0.05, "mask": "logistic", "sharpness": 10.0,
-    "optimise": "alternating", "proposal_epochs": 10, "first_half": 1 / 3, "hidden": 128, "squeeze": 64, "fused": 512,
-    "estimates": "",
+    "optimise": "alternating", "proposal_epochs": 10, "first_half": 1 / 3, "pace": 1.0, "hidden": 128, "squeeze": 64,
+    "fused": 512, "estimates": "",
 }  # fmt: skip
 """PhaNet Section IV-B: 224 x 224, rate 0.01, "delay" 0.1, mini-batches of 32, k = 12, depth 40, layers of 128, 64, 512;
 Fig. 12: 150 epochs; Eq. (4): a margin of 0.05."""
