@@ -429,12 +429,12 @@ def test_a_slow_square_goes_the_same_way_and_less_far() -> None:
         torch.manual_seed(0)
         layer = phanet.PixelAttention(4, 3, 5, 64, 0.3, pace, True)
         optimiser = torch.optim.Adam(layer.parameters(), 1e-2)
-        for _ in range(20):
+        for _ in range(5):
             optimiser.zero_grad()
             layer(feature_map, 60)[0][:, 0].sum().backward()  # to the left
             optimiser.step()
         ends.append(30 - layer(feature_map, 60)[0][:, 0].mean().item())
-    assert 0 < ends[1] < 0.5 * ends[0]
+    assert 0 < ends[1] < 0.2 * ends[0]
 
 
 NETWORKS = [{"method": name} for name in get_args(phanet.Method)] + [
