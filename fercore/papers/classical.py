@@ -143,8 +143,8 @@ Method = Literal["svm", "hog-svm", "knn", "lda", "hog-fc"]
 gradients; ``knn`` and ``lda``, nearest neighbours and a linear discriminant (of principal components) on binary
 patterns; ``hog-fc``, two fully connected layers on gradients, as in PhaNet's Table VII."""
 CHOICES: Mapping[str, tuple[float, ...]] = {
-    "svm": (0.0003, 0.003, 0.03),
-    "hog-svm": (0.0003, 0.003, 0.03),
+    "svm": (3e-5, 3e-4, 3e-3),
+    "hog-svm": (3e-5, 3e-4, 3e-3),
     "knn": (1, 5, 15),
     "lda": (30, 100, 300),
     "hog-fc": (0.01, 1.0, 10.0),
