@@ -59,13 +59,14 @@ def descriptors(images: np.ndarray, kind: Kind) -> np.ndarray:
     if kind == "hog":
         told = {"orientations": 8, "pixels_per_cell": (side, side), "cells_per_block": (2, 2)}
         return np.stack([hog(image, **told) for image in images]).astype(np.float32)
-    codes = np.stack([_codes(image)[: side * CELLS, : side * CELLS] for image in images])
+    codes = np.stack([pattern_codes(image)[: side * CELLS, : side * CELLS] for image in images])
     cells = codes.reshape(-1, CELLS, side, CELLS, side).swapaxes(2, 3).reshape(-1, side**2)
     counts = np.apply_along_axis(np.bincount, 1, cells, minlength=PATTERNS)
     return np.sqrt(counts / side**2).reshape(len(images), -1).astype(np.float32)
 
 
-def _codes(image: np.ndarray) -> np.ndarray:
+def pattern_codes(image: np.ndarray) -> np.ndarray:
+    """The number of the binary pattern at each pixel of a grey image (S, S) in 0..1, below :data:`PATTERNS`."""
     bright = (255 * image).round().clip(0, 255).astype(np.uint8)
     return local_binary_pattern(bright, P=8, R=1, method="nri_uniform").astype(int)
 

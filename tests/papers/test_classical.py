@@ -31,7 +31,7 @@ def test_binary_patterns_are_counted_in_each_cell() -> None:
     images = (255 * grey(1)).round() / 255
     found = classical.descriptors(images, "lbp").reshape(classical.CELLS, classical.CELLS, classical.PATTERNS)
     assert np.allclose(np.square(found).sum(-1), 1)
-    codes = classical._codes(images[0])
+    codes = classical.pattern_codes(images[0])
     assert codes.min() >= 0 and codes.max() < classical.PATTERNS
     for row, column in ((0, 0), (2, 5)):
         cell = codes[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
