@@ -17,6 +17,8 @@ from fercore import figures
 from fercore.figures import told
 
 Square = tuple[float, float, float]
+SCALES = {"scale_1": ("S1", "#94a3b8"), "scale_2": ("S2", "#0891b2"), "scale_3": ("S3", "#e11d48")}
+"""The numbers of a history that are weights of scales, their names and colours."""
 
 
 def overview() -> Figure:
@@ -64,7 +66,7 @@ def squares(panels: Mapping[str, tuple[np.ndarray, Mapping[str, Square]]], colum
     figure, cells = plt.subplots(down, across, figsize=(2.5 * across, 2.7 * down + 0.3), squeeze=False)
     rows = []
     names = list(dict.fromkeys(name for _, drawn in panels.values() for name in drawn))
-    colours = dict(zip(names, ("#9ca3af", figures.OURS, "#e11d48"), strict=False))
+    colours = dict(zip(names, ("#9ca3af", figures.OURS, "#e11d48"), strict=False)) | dict(SCALES.values())
     for axes in cells.flat:
         axes.set_axis_off()
     for axes, (title, (picture, drawn)) in zip(cells.flat, panels.items(), strict=False):
@@ -84,10 +86,6 @@ def squares(panels: Mapping[str, tuple[np.ndarray, Mapping[str, Square]]], colum
     figure.legend(handles.values(), handles.keys(), frameon=False, loc="lower center", ncols=len(handles), fontsize=9)
     figure.tight_layout(rect=(0, 0.09 / down, 1, 1))
     return told(figure, pd.DataFrame(rows, columns=["panel", "square", "x", "y", "half"]))
-
-
-SCALES = {"scale_1": ("S1", "#94a3b8"), "scale_2": ("S2", "#0891b2"), "scale_3": ("S3", "#e11d48")}
-"""The numbers of a history that are weights of scales, their names and colours."""
 
 
 def through_scales(
