@@ -31,10 +31,13 @@ QUESTIONS = {
     "What does a face look like that nobody has?": "data/heads",
     "Does LAN's attention help when heads turn?": "lan/training",
     "Which part of LAN does the work?": "lan/ablations",
+    "Where does PhaNet look?": "phanet/figures",
+    "Does zooming into a face help?": "phanet/ablations",
     "Do DML-Net's features forget pose and person?": "dmlnet/figures",
     "Do landmarks help PCDA?": "pcda/training",
     "Is PCDA small and fast?": "pcda/efficiency",
     "Do results on rendered people transfer to photographs?": "data/reality",
+    "How far do classical baselines come?": "comparison/baselines",
     "Which printed numbers contradict each other?": "comparison/audit",
     "What does a network say of my photograph?": "use/photo",
 }
