@@ -99,6 +99,10 @@ def checkout(commit: str) -> Iterator[Path]:
             subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, capture_output=True)
 
 
+class UnknownFieldError(RecordError):
+    """A command names a field that the code of a tree does not have."""
+
+
 class Runner:
     """One process that runs commands of a tree one after the other, so that libraries are loaded once.
 
@@ -120,7 +124,8 @@ class Runner:
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline() or '{"error": "the process ended"}')
         if isinstance(answer, dict):
-            raise RecordError(f"fercore {shlex.join(words)} failed in {self.tree}: {answer['error']}")
+            kind = UnknownFieldError if "there is no parameter" in answer["error"] else RecordError
+            raise kind(f"fercore {shlex.join(words)} failed in {self.tree}: {answer['error']}")
         return records.read(answer)
 
     def __enter__(self) -> Runner:
@@ -131,11 +136,12 @@ class Runner:
         self.process.wait()
 
 
-def short_commands(record: Record, seed: int, root: Path) -> tuple[list[str], list[str]]:
-    """The words of a record's shortened command, as the code that made it knows them and as they are now.
+def short_commands(record: Record, seed: int, root: Path) -> tuple[list[str], list[str], list[str]]:
+    """The words of a record's shortened command as they are now; the same for older code, with every field of now, and
+    with those alone that the record knows.
 
-    Every field that either knows is said, because what a command leaves out may have been another value then. The
-    records are written below ``root``.
+    Every field is said where it can be, because what a command leaves out may have been another value then. The records
+    are written below ``root``.
     """
     recipe = experiments.recipe_of(record)
     images = next(number for side, number in IMAGES if recipe.image_size <= side)
@@ -153,7 +159,8 @@ def short_commands(record: Record, seed: int, root: Path) -> tuple[list[str], li
         return ["train", recipe.paper, *options, *said, "--records", str(root / folder)]
 
     now = recipe.model_dump()
-    return words({name: record.written[name] for name in now.keys() & record.written}, "before"), words(now, "after")
+    then = {name: record.written[name] for name in now.keys() & record.written}
+    return words(now, "after"), words(now | then, "before"), words(then, "before")
 
 
 def _as_it_begins(name: str, recipe: Recipe, root: Path) -> Path:
@@ -208,13 +215,21 @@ def prove(stale: Sequence[Record], since: str = "") -> Iterator[Proof]:
                         yield Proof(record.group, record.code, "", (str(error),), False)
 
 
+def _as_known(runner: Runner, *ways: Sequence[str]) -> Record:
+    """The record of the first way to say a command in which the runner's code knows every field."""
+    for words in ways[:-1]:
+        with contextlib.suppress(UnknownFieldError):
+            return runner.run(words)
+    return runner.run(ways[-1])
+
+
 def _prove(
     record: Record, old: Runner, new: Runner, root: Path, aside: ThreadPoolExecutor, known: Sequence[Step]
 ) -> Proof:
     for seed in range(SEEDS):
         words = short_commands(record, seed, root)
-        before_run = aside.submit(old.run, words[0])
-        after = new.run(words[1])
+        before_run = aside.submit(_as_known, old, *words[1:])
+        after = new.run(words[0])
         before = before_run.result()
         if before.code not in records.same_code(record.group, record.code, known):
             what = f"{record.name} was made by the code {record.code}, the commit has {before.code}."
