@@ -17,6 +17,7 @@ TINY = {
     "bench_dmlnet": {"most": 500, "batch": 10, "side": 32, "batches": (2,), "width": 4},
     "bench_guidance": {"counts": (96,), "extracted": 64},
     "bench_heads": {"sizes": (32,), "repeats": 2, "views": 2},
+    "bench_phanet": {"batches": {"smoke": 4}, "side": 48, "batch": 2},
     "bench_pcda": {
         "sizes": {"dimensions": 24, "heads": 3, "side": 32, "backbone": IR50(4)},
         **{"side": 32, "batches": (1,), "repeats": 1, "peaks": (64,)},

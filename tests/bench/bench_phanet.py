@@ -1,4 +1,4 @@
-"""PhaNet's crops and memory: `python tests/bench/bench_phanet.py [SIDE BATCH]`.
+"""PhaNet's crops and memory: `python tests/bench/bench_phanet.py`.
 
 The share of a training step that masks, crops and zooms take, forwards and backwards, at preset `quick` and at the
 published size, by parts of the loss in turn; then the peak memory of a process that trains three scales at 224 x 224,
@@ -10,7 +10,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -57,17 +58,21 @@ def shares(preset: str, batch: int, times: int) -> None:
     print(f"{preset:6} {side:4} {batch:6} {1e3 * alone / 3:10.1f} {1e3 * whole / 3:10.0f} {100 * alone / whole:8.1f}")
 
 
-if __name__ == "__main__":
-    side, batch = map(int, sys.argv[1:3] or (224, 32))
+def main(
+    batches: Mapping[str, int] = MappingProxyType({"quick": 32, "paper": 8}), side: int = 224, batch: int = 32
+) -> None:
     print("preset side  batch   crops, ms   step, ms  share, %")
-    shares("quick", 32, 7)
-    shares("paper", 8, 2)
+    for preset, images in batches.items():
+        shares(preset, images, 3)
     recipe = phanet.recipe("paper", "kdef-twin", image_size=side)
     network = phanet.model(recipe, 7).train()
     output = network(torch.randn(batch, 3, side, side))
-    terms, _ = phanet.criterion(recipe, network)(output, {
-        "labels": torch.zeros(batch, dtype=torch.long), "pose": torch.zeros(batch, dtype=torch.long),
-    })  # fmt: skip
+    labels = {name: torch.zeros(batch, dtype=torch.long) for name in ("labels", "pose")}
+    terms, _ = phanet.criterion(recipe, network)(output, labels)
     sum(terms.values()).backward()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(f"three scales at {side} x {side}, mini-batches of {batch}: peak {peak / 2**30:.1f} GiB of this process")
+
+
+if __name__ == "__main__":
+    main()
