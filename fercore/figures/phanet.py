@@ -108,7 +108,7 @@ def through_scales(
     for k, (picture, title) in enumerate(zip(pictures, columns, strict=True)):
         cells[0, k].imshow(picture)
         cells[0, k].set_title(title, fontsize=9)
-        for region, colour in zip(regions[k], ("#0891b2", "#e11d48"), strict=False):
+        for region, (_, colour) in zip(regions[k], list(SCALES.values())[1:], strict=False):
             x, y, half = region * len(picture)
             cells[0, k].add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, lw=2, ec=colour))
         for row, name in enumerate(names):
@@ -152,29 +152,23 @@ def coverage(table: pd.DataFrame) -> Axes:
     return told(axes, table)
 
 
-def by_epoch(panels: Mapping[str, Sequence[Mapping[str, float]]], *, losses: bool = False) -> Figure:
-    """Weights of scales by epoch and below them the validation accuracy, or ``losses``: the loss; the paper's Figs. 12
-    and 13. ``panels``: title -> epochs of a record's history."""
-    figure, rows = plt.subplots(
-        2, len(panels), figsize=(3.0 * len(panels) + 1.2, 4.6), squeeze=False, sharex="col", sharey="row"
-    )
-    value, name = ("train_loss", "loss") if losses else ("validation_accuracy", "validation\naccuracy, %")
-    tables = {}
-    for (above, below), (title, history) in zip(rows.T, panels.items(), strict=True):
-        table = pd.DataFrame(history)
-        for column, (scale, colour) in SCALES.items():
-            above.plot(table["epoch"], table[column], "o-", ms=4, lw=2, color=colour, label=scale)
-        above.axhline(0.5, color="k", lw=0.8, ls=":")
-        below.plot(table["epoch"], table[value] * (1 if losses else 100), "o-", ms=4, lw=2, color="#475569")
-        above.set_title(title, fontsize=10)
-        below.set_xlabel("epoch")
-        below.xaxis.get_major_locator().set_params(integer=True)
-        tables[title] = table[["epoch", *SCALES, value]]
-    rows[0, 0].set_ylabel("weight of a scale")
-    rows[1, 0].set_ylabel(name)
-    rows[0, -1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+def by_epoch(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Weights of scales, training loss and validation accuracy by epoch of a record's history, as the paper's Figs. 12
+    and 13 have them."""
+    table = pd.DataFrame(history)
+    figure, (weights, loss, accuracy) = plt.subplots(1, 3, figsize=(10, 2.9))
+    for column, (scale, colour) in SCALES.items():
+        weights.plot(table["epoch"], table[column], "o-", ms=4, lw=2, color=colour, label=scale)
+    weights.axhline(0.5, color="k", lw=0.8, ls=":")
+    weights.legend(frameon=False, loc="lower right")
+    loss.plot(table["epoch"], table["train_loss"], "o-", ms=4, lw=2, color="#475569")
+    accuracy.plot(table["epoch"], 100 * table["validation_accuracy"], "o-", ms=4, lw=2, color="#475569")
+    titles = ("weight of a scale", "training loss", "validation accuracy, per cent")
+    for axes, title in zip((weights, loss, accuracy), titles, strict=True):
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figure.tight_layout()
-    return told(figure, pd.concat(tables, names=["panel"]).reset_index(level=0))
+    return told(figure, table[["epoch", *SCALES, "train_loss", "validation_accuracy"]])
 
 
 def weighed(panels: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:

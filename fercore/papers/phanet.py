@@ -75,8 +75,8 @@ class PixelAttention(nn.Module):
     M_s (B, C, H, W) of images of ``side`` pixels -> region (B, 3), logits (B, classes). Two fully connected layers see
     the map, brought to ``grid`` x ``grid``, and give three numbers; by logistic functions of these half a side lies
     within :data:`HALVES`, and the square inside the image. It begins near the middle, half a side ``first_half``.
-    ``pace`` slows it down: an optimiser such as Adam takes steps of one size however weak a gradient is, and here it is
-    the weakest and the noisiest, so that at full pace all regions run into one corner within an epoch.
+    ``pace`` slows it down: an optimiser such as Adam takes steps of one size however weak and noisy a gradient is, so
+    that regions drift as fast as all else learns.
 
     # Paper unclear: what the layers see, and how a square is kept inside. Answers come from the map's mean by one
     # layer. ``apart`` keeps what moves a region out of the trunk.

@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch.func import functional_call, stack_module_state
+from torch.utils.benchmark import Timer
 
 from fercore import published
 from fercore.backbones.resnet import ResNet50
@@ -38,15 +39,9 @@ def tuples(most: int) -> None:
         print(f"{name:25} {images:10,d} {seconds:8.2f} {100 * (1 - found.size / images):13.1f}")
 
 
-def seconds_of(work: Callable[[], object], times: int = 7) -> float:
-    """Median seconds of a call, after one that does not count."""
-    work()
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken))
+def seconds_of(work: Callable[[], object]) -> float:
+    """Mean seconds of five calls, after two that do not count."""
+    return Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads()).timeit(5).median
 
 
 def loss(batch: int) -> None:
@@ -89,7 +84,7 @@ def trunks(side: int, batches: tuple[int, ...], width: int) -> None:
         images, cells, first = torch.randn(batch, 3, side, side), [], 0.0
         with torch.no_grad():
             for work in works.values():
-                rate = batch / seconds_of(partial(work, images), 5)
+                rate = batch / seconds_of(partial(work, images))
                 first = first or rate
                 cells.append(f"{rate:18.1f} ({100 * rate / first:4.0f} %)")
         print(f"{batch:5d}  " + "  ".join(cells), flush=True)

@@ -9,28 +9,21 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import numpy as np
 import torch
+from torch.utils.benchmark import Timer
 
 from fercore.papers import phanet
 
 
-def seconds_of(work: Callable[[], object], times: int = 5) -> float:
-    """Median seconds of a call, after one that does not count."""
-    work()
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken))
+def seconds_of(work: Callable[[], object]) -> float:
+    """Mean seconds of five calls, after two that do not count."""
+    return Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads()).timeit(5).median
 
 
-def shares(preset: str, batch: int, times: int) -> None:
+def shares(preset: str, batch: int) -> None:
     recipe = phanet.recipe(preset, "kdef-twin", proposal_epochs=0)
     network = phanet.model(recipe, 7).train()
     criterion = phanet.criterion(recipe, network)
@@ -54,7 +47,7 @@ def shares(preset: str, batch: int, times: int) -> None:
                 seen = phanet.crop_and_zoom(seen, *corners, side, recipe.mask, recipe.sharpness)
             seen.sum().backward()
 
-    alone, whole = seconds_of(crops, times), seconds_of(steps, times)
+    alone, whole = seconds_of(crops), seconds_of(steps)
     print(f"{preset:6} {side:4} {batch:6} {1e3 * alone / 3:10.1f} {1e3 * whole / 3:10.0f} {100 * alone / whole:8.1f}")
 
 
@@ -63,7 +56,7 @@ def main(
 ) -> None:
     print("preset side  batch   crops, ms   step, ms  share, %")
     for preset, images in batches.items():
-        shares(preset, images, 3)
+        shares(preset, images)
     recipe = phanet.recipe("paper", "kdef-twin", image_size=side)
     network = phanet.model(recipe, 7).train()
     output = network(torch.randn(batch, 3, side, side))

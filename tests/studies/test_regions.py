@@ -98,8 +98,8 @@ def test_histories_are_drawn_as_they_are() -> None:
          "train_loss": 1.0 / k, "lambda_e": 0.6, "lambda_p": 0.4}
         for k in (1, 2)
     ]  # fmt: skip
-    drawn = figures_phanet.by_epoch({"a": rows, "b": rows})
-    assert drawn.numbers["scale_1"].tolist() == [0.6, 0.7] * 2 and len(drawn.axes) == 4
-    assert figures_phanet.by_epoch({"a": rows}, losses=True).numbers["train_loss"].tolist() == [1.0, 0.5]
+    drawn = figures_phanet.by_epoch(rows)
+    assert drawn.numbers["scale_1"].tolist() == [0.6, 0.7] and drawn.numbers["train_loss"].tolist() == [1.0, 0.5]
+    assert [line.get_ydata().tolist() for line in drawn.axes[2].lines] == [[10.0, 20.0]]
     assert figures_phanet.weighed({"a": rows}).numbers["lambda_p"].tolist() == [0.4, 0.4]
     figures.plt.close("all")
