@@ -99,6 +99,10 @@ CASES: dict[str, dict[str, Change | With]] = {
         "protocol": "lan-kdef-10fold", "method": "lda", "seed": ({"method": "hog-fc"}, 1),
         "hidden": ({"method": "hog-fc"}, 8), "pose": False,
     },
+    "vgg": {name: case for name, case in COMMON.items() if name not in ("stem", "last_stride", "pretraining")} | {
+        "optimiser": "sgd", "momentum": (SGD, 0.5), "protocol": "lan-kdef-10fold", "hidden": 8, "drop": 0.0,
+        "pose": False, "small_epochs": ({"image_size": 48}, 1),
+    },
     "arcface": {name: case for name, case in OF_PEOPLE.items() if name != "fold"} | {
         "optimiser": "sgd", "average": 0.9, "standardise": False, "trunk": "ir50", "dimensions": 64, "scale": 8.0,
         "margin": 0.0,
@@ -112,6 +116,7 @@ WITHOUT = {
     "dmlnet": {"oversample"},
     "phanet": {"width", "last_stride"},
     "classical": COMMON.keys() - {*OF_DATA, "seed"},
+    "vgg": {"method", "stem", "last_stride", "pretraining"},
     "arcface": {"method", "fold", "pretraining", "targets", "label_smoothing", "mirror", *REFUSED},
     "landmarks": {
         "method", "pretraining", "targets", "label_smoothing", "mirror", "width", "stem", "last_stride", "small_epochs",
@@ -122,7 +127,7 @@ UNUSED = [("arcface", "label_smoothing"), ("landmarks", "label_smoothing"), ("la
 """Some of them, which are looked at."""
 SMALL = {"images": 0, "batch_size": 16, "epochs": 2, "cluster_sample": 8, "warmup": 0.2, "image_size": 32}
 PEOPLE = ("arcface", "landmarks")
-POSED = ("dmlnet", "phanet", "classical")
+POSED = ("dmlnet", "phanet", "classical", "vgg")
 KINDS: dict[str, type[Recipe]] = {paper: type(papers.module(paper).recipe()) for paper in CASES}
 
 

@@ -70,6 +70,10 @@ CLASSICAL: dict[str, Any] = UNSTAGED | {
     "paper": "classical", "method": "svm", "hidden": 128, "pose": True, "epochs": 1,
 }  # fmt: skip
 """What papers print of classical baselines comes without settings."""
+VGG: dict[str, Any] = UNSTAGED | {
+    "paper": "vgg", "method": "vgg19", "hidden": 4096, "drop": 0.5, "pose": True, "epochs": 60, "learning_rate": 0.01,
+}  # fmt: skip
+"""So does what PhaNet prints of VGG-19; its layers are as published."""
 OF_SET: dict[str, dict[str, Any]] = {
     "rafdb": {"dataset": "rafdb", "protocol": "official", "oversample": False},
     "ferplus": {"dataset": "ferplus", "protocol": "ferplus-official", "oversample": False},
@@ -82,9 +86,9 @@ OF_BOTH = {
     ("dmlnet", "affectnet"): {"oversample": False},
     ("phanet", "kdef"): {"protocol": "phanet-kdef"},
     ("phanet", "affectnet"): {"oversample": False},
-    **{(paper, name): {"pose": False} for paper in ("phanet", "classical") for name in ("ferplus", "rafdb")},
-    ("classical", "affectnet"): {"oversample": False},
-    ("classical", "kdef"): {"protocol": "phanet-kdef"},
+    **{(paper, name): {"pose": False} for paper in ("phanet", "classical", "vgg") for name in ("ferplus", "rafdb")},
+    **{(paper, "affectnet"): {"oversample": False} for paper in ("classical", "vgg")},
+    **{(paper, "kdef"): {"protocol": "phanet-kdef"} for paper in ("classical", "vgg")},
 }
 PUBLISHED = {
     "baselines": BASELINE,
@@ -93,6 +97,7 @@ PUBLISHED = {
     "dmlnet": DMLNET,
     "phanet": PHANET,
     "classical": CLASSICAL,
+    "vgg": VGG,
 }
 STAGED = ("baselines", "lan", "pcda")
 """Those that a trunk of their own comes before, where no weights are given. DML-Net's stages are the paper's; PhaNet's
@@ -104,6 +109,7 @@ BASES = {
     "dmlnet": "single",
     "phanet": "densenet",
     "classical": "knn",
+    "vgg": "vgg19",
 }
 """What each is compared with."""
 
@@ -224,6 +230,10 @@ SMOKE: dict[str, dict[str, Any]] = {
         "squeeze": 8, "fused": 32,
     },
     "classical": {"dataset": "kdef-twin", "protocol": "phanet-kdef", "images": 512, "image_size": 32},
+    "vgg": {
+        "dataset": "kdef-twin", "protocol": "phanet-kdef", "images": 320, "image_size": 32, "width": 8, "hidden": 32,
+        "optimiser": "adamw", "batch_size": 32, "learning_rate": 2e-3,
+    },
     "arcface": SMALL | {
         "dataset": "identity-twin", "protocol": "identity", "images": 256, "optimiser": "adamw",
         "learning_rate": 2e-3, "weight_decay": 0.05, "final_rate": 0.02, "standardise": True, "erase": 0.1,
