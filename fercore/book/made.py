@@ -230,7 +230,7 @@ def settle(cells: Iterable[Any]) -> Iterator[Any]:
     the caption of a figure as the book sets it.
 
     Within the cell of a figure the drop-down would be drawn as a second figure. What is stale is judged anew, because
-    code may have been edited since the execution, and is said once a page.
+    code may have been edited since the execution; records are named where a page first shows them.
     """
     import nbformat
 
@@ -246,5 +246,7 @@ def settle(cells: Iterable[Any]) -> Iterator[Any]:
             if (origins := output.metadata[KEY].get("records")) is not None:
                 text = output.data["text/html"].replace("<details ", f'<details id="{cell.id}" ', 1)
                 mark = stale_mark({name: origin for name, origin in origins.items() if name not in marked})
+                if not mark and stale_mark(origins):
+                    mark = '<div class="stale"><b>Stale</b>, as said above.</div>'
                 marked |= origins.keys()
                 yield nbformat.v4.new_markdown_cell(mark + text, id=f"{cell.id}-made")

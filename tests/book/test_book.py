@@ -167,6 +167,8 @@ def test_no_stale_record_is_shown_unmarked(
             shown = set(re.findall(r"Record (\w[\w-]+-f\d+-s\d+-[0-9a-f]{10})", cell.source))
             mark = cell.source.partition("How was this made")[0]
             marked += mark if "Stale" in mark else ""
+            if edited and re.search(r"\d records? (below|above)", cell.source):
+                assert "Stale" in mark, f"{name}, {cell.id}"
             for record in shown:
                 assert (record in marked) == stale(known[record]), f"{name}, {cell.id}"
             seen |= shown
