@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fercore import cli
 from fercore.book import front
 from fercore.ledger import claims
 from fercore.paths import ROOT
@@ -104,6 +105,20 @@ def test_the_readme_says_what_the_first_page_says() -> None:
         assert plain in text, f"write into the README: {plain}"
         text = text.replace(plain, "")
     assert not typed(text)
+
+
+def test_the_readme_names_what_there_is() -> None:
+    """Targets, commands and files; and what the two commands print."""
+    text, makefile = ((ROOT / name).read_text() for name in ("README.md", "Makefile"))
+    code = "\n".join(re.findall(r"`+([^`]+)`+", text))
+    assert set(re.findall(r"\bmake ([a-z]+)", code)) <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    commands = {command.callback.__name__ for command in cli.app.registered_commands}
+    assert set(re.findall(r"^fercore ([a-z]+)", code, re.MULTILINE)) <= commands | {"data", "records", "book"}
+    for path in re.findall(r"(?:notebooks|book|fercore|tests)/[\w/.]*|\b\w+\.(?:yml|lock|toml|md)\b", code):
+        assert (ROOT / path).exists(), path
+    printed = "== Making the book: preset", "images in", "is up to date after", "== All checks passed"
+    sources = makefile + (ROOT / "fercore" / "cli.py").read_text()
+    assert [words for words in printed if words not in text or words not in sources] == []
 
 
 def test_the_time_of_pcda_is_the_measured_one() -> None:
