@@ -22,9 +22,8 @@ from fercore.paths import ROOT, relative
 
 
 def _module_file(name: str) -> Path | None:
-    base = ROOT.joinpath(*name.split("."))
-    files = (base.with_suffix(".py"), base / "__init__.py")
-    return next((path for path in files if path.is_file()), None)
+    base = os.path.join(ROOT, *name.split("."))  # asked often: a Path for each would be most of the time
+    return next((Path(path) for path in (f"{base}.py", f"{base}/__init__.py") if os.path.isfile(path)), None)
 
 
 def imported_modules(source: str) -> set[str]:

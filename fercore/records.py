@@ -244,8 +244,11 @@ class Step(NamedTuple):
 def steps(root: Path | None = None) -> list[Step]:
     """What is written down beside the records by :mod:`fercore.ledger.unchanged`."""
     file = (root or reference_records()) / PROOFS
-    if not file.exists():
-        return []
+    return _steps_in(file, file.stat().st_mtime_ns) if file.exists() else []
+
+
+@cache
+def _steps_in(file: Path, _mtime: int) -> list[Step]:
     with file.open(newline="") as lines:
         return [Step(**line) for line in csv.DictReader(lines)]
 

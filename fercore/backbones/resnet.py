@@ -11,7 +11,6 @@ from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 Stem = Literal["imagenet", "small"]
 
@@ -64,6 +63,8 @@ class ResNet18(ResNet):
     """
 
     def __init__(self, width: int = 64, stem: Stem = "imagenet", last_stride: Literal[1, 2] = 2) -> None:
+        from torchvision.models.resnet import BasicBlock  # takes seconds that readers of records do not have to wait
+
         super().__init__(BasicBlock, (2, 2, 2, 2), width, stem, last_stride)
 
 
@@ -74,6 +75,8 @@ class ResNet50(ResNet):
     """
 
     def __init__(self, width: int = 64, stem: Stem = "imagenet", last_stride: Literal[1, 2] = 2) -> None:
+        from torchvision.models.resnet import Bottleneck
+
         super().__init__(Bottleneck, (3, 4, 6, 3), width, stem, last_stride)
 
 

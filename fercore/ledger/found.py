@@ -17,6 +17,7 @@ from fercore.recipe import Recipe
 from fercore.records import Record
 from fercore.training import experiments
 
+module_of = cache(papers.module)
 FREE = ("seed", "fold")
 """Fields in which runs of one kind differ: which draw, and which part of a protocol."""
 
@@ -79,7 +80,7 @@ def reference(root: Path | None = None, **recipe: Any) -> list[Record]:
     """
     given = {name: value for name, value in recipe.items() if name not in ("paper", "preset", "dataset", *FREE)}
     chosen = {name: value for name, value in recipe.items() if name in (*FREE, "method")}
-    module = papers.module(recipe["paper"])
+    module = module_of(recipe["paper"])
     same = {name: recipe[name] for name in ("paper", "preset", "dataset")}
     found = [
         record
@@ -119,7 +120,7 @@ def departures(recipe: Recipe, where: Mapping[str, Any]) -> set[str]:
     ``setting`` and ``start`` are those of the recipe itself, which others follow: whether the setting is the published
     one is another question, and a start is a departure of its own.
     """
-    module = papers.module(recipe.paper)
+    module = module_of(recipe.paper)
     same = {"setting": recipe.setting, "start": recipe.start}
     usual = module.recipe(recipe.preset, recipe.dataset, **same | where)
     held = set(type(recipe).model_fields) - {*FREE, "also_on"}  # being tested elsewhere, too, changes nothing
@@ -165,7 +166,7 @@ def is_published(recipe: Recipe, where: Mapping[str, Any], start: str) -> bool:
     ``start``: what published networks start from, ``faces`` or nothing. A file is taken for weights of faces; our own
     pre-training is none of a paper's.
     """
-    usual = papers.module(recipe.paper).recipe(recipe.preset, recipe.dataset, **{"setting": recipe.setting} | where)
+    usual = module_of(recipe.paper).recipe(recipe.preset, recipe.dataset, **{"setting": recipe.setting} | where)
     asked = {name: getattr(usual, name) for name in STARTS if hasattr(usual, name)} | {"start": start}
     given = {name: getattr(recipe, name) for name in asked if name not in where}
     theirs = all(

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.vgg import cfgs, make_layers
 
 from fercore.data.labels import Truth
 from fercore.data.prepared import Prepared
@@ -52,6 +51,8 @@ class VGG19(nn.Module):
     def __init__(
         self, classes: int, poses: int = 0, *, side: int = 224, width: int = 64, hidden: int = 4096, drop: float = 0.5
     ) -> None:
+        from torchvision.models.vgg import cfgs, make_layers  # takes seconds that readers of records need not wait
+
         super().__init__()
         grid = side // 2**STEPS
         kinds = [step if step == "M" else step * width // 64 for step in cfgs["E"]]
