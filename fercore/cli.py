@@ -106,11 +106,15 @@ def data_prepare(
 
 @data_app.command("estimate")
 def data_estimate(
-    name: Annotated[str, typer.Argument(help="a name from: fercore data list")], preset: Preset = "quick"
+    name: Annotated[str, typer.Argument(help="a name from: fercore data list")],
+    preset: Preset = "quick",
+    landmarks: Annotated[bool, typer.Option("--landmarks", help="only the landmarks of test images")] = False,
 ) -> None:
     """Let pre-trained networks say how heads are turned and whose faces they are, for sets that do not know it."""
     from fercore.studies import guesses
 
+    if landmarks:
+        return say(f"landmarks of the test images: {guesses.estimate_landmarks(name, preset)}")
     named, told = guesses.estimate(name, preset)
     for what, value in {**told["quality"], **{f"turned: {key}": auc for key, auc in told["turned"].items()}}.items():
         say(f"{what:<30} {value:8.3f}")

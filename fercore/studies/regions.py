@@ -1,18 +1,21 @@
 """Where attention looks: how much of the regions that a network chose lies on a face's mouth, eyes and brows.
 
-Rendered people carry masks of their parts. A chosen square is held against others of the same size: in the middle of
-the image, anywhere, and around the landmarks of eyes, brows and mouth, which a network does not know.
+Rendered people carry masks of their parts; on photographs they are drawn from landmarks that a network has estimated. A
+chosen square is held against others of the same size: in the middle of the image, anywhere, and around the landmarks of
+eyes, brows and mouth, which the network that chooses does not know.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageDraw
 
 from fercore import intervals
-from fercore.data import twin_designs, twins
+from fercore.data import estimates, twin_designs, twins
 from fercore.data.twin_rows import Twin
 from fercore.errors import RecordError
 from fercore.heads import Head, level_of_detail
@@ -22,6 +25,7 @@ from fercore.records import Record
 PARTS = ("mouth", "eyes", "brows")
 SQUARES = ("attended", "in the middle", "anywhere", "around the landmarks")
 _FEATURES = slice(17, 68)  # of 68 landmarks, those that do not lie on the outline; the nose is between the others
+_OUTLINES = {"mouth": (range(48, 60),), "eyes": (range(36, 42), range(42, 48)), "brows": (range(17, 22), range(22, 27))}
 DRAWS = 32
 """Squares that stand for any place, drawn by a fixed seed."""
 
@@ -50,6 +54,19 @@ def parts(twin: Twin, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return np.array(masks), np.array(middles)
 
 
+def drawn_parts(points: np.ndarray, size: int = 48) -> tuple[np.ndarray, np.ndarray]:
+    """The same of landmarks (N, 68, 2), shares of the side: lips and eyes as polygons, brows as lines."""
+    masks = []
+    for face in points * size:
+        for part in PARTS:
+            drawn = ImageDraw.Draw(sheet := Image.new("1", (size, size)))
+            for outline in _OUTLINES[part]:
+                corners = [tuple(corner) for corner in face[list(outline)]]
+                drawn.line(corners, 1, max(1, size // 20)) if part == "brows" else drawn.polygon(corners, 1)
+            masks.append(np.array(sheet))
+    return np.array(masks).reshape(len(points), len(PARTS), size, size), points[:, _FEATURES].mean(1)
+
+
 def inside(masks: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Pixels of masks (N, P, S, S) in squares (N, 3), shares of the side, whose part outside the image counts for
     nothing -> (N, P)."""
@@ -63,19 +80,29 @@ def coverage(record: Record, most: int = 210) -> pd.DataFrame:
     """How much of each square lies on parts of the face: a line for each test image, scale and kind of square.
 
     Columns scale, square (:data:`SQUARES`), each of :data:`PARTS`, and ``all`` of them: per cent of the square's area;
-    expression, pan, subject. ``most`` test images are rendered again, whole faces with all their views, drawn by a
-    fixed seed.
+    expression, subject, on rendered people pan. Of these ``most`` test images are rendered again, whole faces with all
+    their views, drawn by a fixed seed; of photographs all are taken, each as another person, with landmarks from
+    :mod:`fercore.data.estimates`.
     """
-    made, every, rng = Twin(**record.data.made["parameters"]), squares(record), np.random.default_rng(0)
-    rows = twin_designs.rows(made).set_index("sample", drop=False).loc[record.arrays()["samples"]]
+    every, arrays = squares(record), record.arrays()
+    if record.data.real:
+        points = estimates.landmarks_of(arrays["samples"], record.data.name, record.recipe["preset"])
+        shown = np.array(record.classes)[arrays["labels"]]
+        return _held(every, *drawn_parts(points), {"expression": shown, "subject": arrays["samples"]})
+    made = Twin(**record.data.made["parameters"])
+    rows = twin_designs.rows(made).set_index("sample", drop=False).loc[arrays["samples"]]
     faces, of_row = np.unique(rows["seed"], return_inverse=True)
-    chosen = np.argsort(rng.permutation(len(faces))[of_row], kind="stable")[:most]
+    chosen = np.argsort(np.random.default_rng(0).permutation(len(faces))[of_row], kind="stable")[:most]
     rows = rows.iloc[chosen]
-    masks, middles = parts(made, rows)
     about = {"expression": rows["shown"], "pan": rows["pan"], "subject": rows["subject"]}
-    lines = []
+    return _held(every[chosen], *parts(made, rows), about)
+
+
+def _held(every: np.ndarray, masks: np.ndarray, middles: np.ndarray, about: Mapping[str, Any]) -> pd.DataFrame:
+    """Squares (N, scales, 3) against others of their size."""
+    lines, rng = [], np.random.default_rng(1)
     for scale in range(every.shape[1]):
-        attended = every[chosen, scale]
+        attended = every[:, scale]
         half = attended[:, 2:]
         centre = np.full_like(attended[:, :2], 0.5)
         near = middles.clip(half, 1 - half)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from test_records import record_of
 
 from fercore import figures, records
-from fercore.data import twin_designs
-from fercore.errors import RecordError
+from fercore.data import estimates, twin_designs, twins
+from fercore.errors import DataError, RecordError
 from fercore.figures import phanet as figures_phanet
 from fercore.studies import regions
 
@@ -73,6 +73,43 @@ def test_coverage_of_known_squares(record: records.Record) -> None:
     assert len(some) == 5 * 2 * len(regions.SQUARES)
     axes = figures_phanet.coverage(table)
     assert axes.figure.numbers.equals(table)
+
+
+def test_parts_drawn_from_landmarks_are_those_of_the_rendered_face() -> None:
+    """Where the truth is known, most of what is drawn lies on the part, or next to it, and the middle is the same."""
+    rows = twin_designs.rows(TWIN).query("pan == 0").head(3)
+    design = TWIN.model_copy(update={"size": 96})
+    masks, middles = regions.parts(design, rows)
+    points = np.stack(twins.render_rows(design, rows)[1]["landmarks"].to_list()).reshape(-1, 68, 2) / 96
+    drawn, near = regions.drawn_parts(points, 96)
+    assert drawn.shape == masks.shape and np.allclose(middles, near, atol=0.01)
+    for k, part in enumerate(regions.PARTS):
+        for one, own in zip(drawn[:, k], masks[:, k], strict=True):
+            middle, true = (np.argwhere(mask).mean(0) for mask in (one, own))
+            assert one.any() and np.abs(middle - true).max() < 4, part
+
+
+def test_photographs_are_held_against_their_landmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A square around a mouth covers the mouth; landmarks come from a file that names what it lacks."""
+    monkeypatch.setenv("FERCORE_PREPARED", str(tmp_path))
+    names = np.array(["fer1", "fer2"])
+    points = np.full((2, 68, 2), 0.3)
+    points[:, 48:60] = 0.7 + 0.1 * np.stack([np.cos(turn := np.arange(12) * np.pi / 6), np.sin(turn)], 1)
+    made = record_of("3" * 10)
+    real = made.data.model_copy(update={"real": True, "name": "fer-none"})
+    made = made.model_copy(update={"data": real})
+    places = np.tile([[0.7, 0.7, 0.1], [0.2, 0.8, 0.1]], (2, 1, 1))
+    arrays = {"samples": names, "labels": np.array([0, 1]), "each_regions": places}
+    record = records.write(made, arrays, tmp_path / "records")
+    with pytest.raises(DataError, match=r"no estimated landmarks of fer-none(?s:.*)--landmarks"):
+        regions.coverage(record)
+    estimates.keep_landmarks(names[:1], points[:1], "fer-none", made.recipe["preset"])
+    with pytest.raises(DataError, match="no landmarks of fer2 and 0 more"):
+        regions.coverage(record)
+    estimates.keep_landmarks(names[::-1], points, "fer-none", made.recipe["preset"])
+    lines = regions.coverage(record).query("square == 'attended'").set_index(["scale", "subject"])
+    assert lines.loc["S2", "mouth"].between(70, 95).all(), "a circle in its square"
+    assert (lines.loc["S3", "all"] == 0).all() and "pan" not in lines
 
 
 def test_a_record_without_regions_is_named(tmp_path: Path) -> None:
