@@ -180,7 +180,7 @@ def unprinted(claim: Claim) -> str:
     found = {} if claim.headline.real else claims.unprinted(claim.paper)
     return "".join(
         f" On photographs of {title(name)}, where the paper prints no baseline, it is {points(*measured[:3])}"
-        f"{', with poses and persons that networks guessed' * ('estimates=' in measured.command)}"
+        f"{', with labels that networks guessed' * ('estimates=' in measured.command)}"
         f"{', one seed' * (measured.seeds == 1)}."
         for name, measured in found.items()
     )
