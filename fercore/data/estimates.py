@@ -87,36 +87,6 @@ def write(table: pd.DataFrame, dataset: str, preset: str, quality: dict[str, Any
     return name
 
 
-def keep_landmarks(samples: np.ndarray, points: np.ndarray, dataset: str, preset: str) -> Path:
-    """Keep landmarks of images, (N, 68, 2) in shares of the side, rounded to 1/250, beside the tables."""
-    path = prepared_root() / FOLDER / f"{dataset}-{preset}-landmarks.npz"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rounded = (STEPS * points).round().clip(0, STEPS).astype(np.uint8)
-        np.savez_compressed(path, samples=samples.astype(str), points=rounded)
-    except OSError as error:
-        raise DataError(f"{path} can't be written: {error}", do="set FERCORE_PREPARED to your own folder") from error
-    return path
-
-
-def landmarks_of(samples: np.ndarray, dataset: str, preset: str) -> np.ndarray:
-    """What :func:`keep_landmarks` has kept of these images, (N, 68, 2) in shares of the side."""
-    roots = (root / FOLDER / f"{dataset}-{preset}-landmarks.npz" for root in (prepared_root(), reference_records()))
-    do = f"make them: fercore data estimate {dataset} --preset {preset} --landmarks"
-    path = next(filter(Path.is_file, roots), None)
-    if path is None:
-        raise DataError(f"There are no estimated landmarks of {dataset} at preset {preset}.", do=do)
-    with np.load(path) as kept:
-        place = {name: k for k, name in enumerate(kept["samples"].tolist())}
-        if missing := [name for name in samples.tolist() if name not in place]:
-            raise DataError(f"{path} knows no landmarks of {missing[0]} and {len(missing) - 1} more images.", do=do)
-        return kept["points"][[place[name] for name in samples.tolist()]] / STEPS
-
-
-STEPS = 250
-"""Landmarks are kept in so many steps of an image's side: finer than a pixel of what networks see."""
-
-
 def about_set(name: str) -> str:
     """The data set whose images a table of this name is about."""
     return name.rsplit("-", 2)[0]

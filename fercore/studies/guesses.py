@@ -22,6 +22,7 @@ from fercore.data.prepared import Prepared
 from fercore.errors import DataError
 from fercore.papers import arcface, dmlnet, landmarks
 from fercore.recipe import Recipe
+from fercore.studies import regions
 from fercore.training import experiments
 from fercore.training.batches import to_predict
 
@@ -76,7 +77,7 @@ def estimate_landmarks(name: str, preset: str) -> Path:
     """Keep what the landmark network sees on a data set's test images, see :mod:`fercore.studies.regions`."""
     data = catalogue.prepare(name, preset)
     points = _seen(data, preset, *NETWORKS[0])[rows := np.flatnonzero(data.manifest["split"].str.contains("test"))]
-    return estimates.keep_landmarks(data.manifest["sample"].to_numpy(str)[rows], points, name, preset)
+    return regions.keep_landmarks(data.manifest["sample"].to_numpy(str)[rows], points, name, preset)
 
 
 def quality(data: Prepared, table: pd.DataFrame) -> dict[str, float]:

@@ -8,6 +8,7 @@ eyes, brows and mouth, which the network that chooses does not know.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,18 @@ from PIL import Image, ImageDraw
 from fercore import intervals
 from fercore.data import estimates, twin_designs, twins
 from fercore.data.twin_rows import Twin
-from fercore.errors import RecordError
+from fercore.errors import DataError, RecordError
 from fercore.heads import Head, level_of_detail
 from fercore.heads.truth import MASKS, region_map
+from fercore.paths import prepared_root, reference_records
 from fercore.records import Record
 
 PARTS = ("mouth", "eyes", "brows")
 SQUARES = ("attended", "in the middle", "anywhere", "around the landmarks")
 _FEATURES = slice(17, 68)  # of 68 landmarks, those that do not lie on the outline; the nose is between the others
 _OUTLINES = {"mouth": (range(48, 60),), "eyes": (range(36, 42), range(42, 48)), "brows": (range(17, 22), range(22, 27))}
+STEPS = 250
+"""Landmarks are kept in so many steps of an image's side: finer than a pixel of what networks see."""
 DRAWS = 32
 """Squares that stand for any place, drawn by a fixed seed."""
 
@@ -67,6 +71,34 @@ def drawn_parts(points: np.ndarray, size: int = 48) -> tuple[np.ndarray, np.ndar
     return np.array(masks).reshape(len(points), len(PARTS), size, size), points[:, _FEATURES].mean(1)
 
 
+def keep_landmarks(samples: np.ndarray, points: np.ndarray, dataset: str, preset: str) -> Path:
+    """Keep landmarks of images, (N, 68, 2) in shares of the side, rounded to 1/250, beside estimated poses."""
+    path = prepared_root() / estimates.FOLDER / f"{dataset}-{preset}-landmarks.npz"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rounded = (STEPS * points).round().clip(0, STEPS).astype(np.uint8)
+        np.savez_compressed(path, samples=samples.astype(str), points=rounded)
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error}", do="set FERCORE_PREPARED to your own folder") from error
+    return path
+
+
+def landmarks_of(samples: np.ndarray, dataset: str, preset: str) -> np.ndarray:
+    """What :func:`keep_landmarks` has kept of these images, (N, 68, 2) in shares of the side."""
+    roots = (
+        root / estimates.FOLDER / f"{dataset}-{preset}-landmarks.npz" for root in (prepared_root(), reference_records())
+    )
+    do = f"make them: fercore data estimate {dataset} --preset {preset} --landmarks"
+    path = next(filter(Path.is_file, roots), None)
+    if path is None:
+        raise DataError(f"There are no estimated landmarks of {dataset} at preset {preset}.", do=do)
+    with np.load(path) as kept:
+        place = {name: k for k, name in enumerate(kept["samples"].tolist())}
+        if missing := [name for name in samples.tolist() if name not in place]:
+            raise DataError(f"{path} knows no landmarks of {missing[0]} and {len(missing) - 1} more images.", do=do)
+        return kept["points"][[place[name] for name in samples.tolist()]] / STEPS
+
+
 def inside(masks: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Pixels of masks (N, P, S, S) in squares (N, 3), shares of the side, whose part outside the image counts for
     nothing -> (N, P)."""
@@ -81,12 +113,12 @@ def coverage(record: Record, most: int = 210) -> pd.DataFrame:
 
     Columns scale, square (:data:`SQUARES`), each of :data:`PARTS`, and ``all`` of them: per cent of the square's area;
     expression, subject, on rendered people pan. Of these ``most`` test images are rendered again, whole faces with all
-    their views, drawn by a fixed seed; of photographs all are taken, each as another person, with landmarks from
-    :mod:`fercore.data.estimates`.
+    their views, drawn by a fixed seed; of photographs all are taken, each as another person, with landmarks that a
+    network has estimated.
     """
     every, arrays = squares(record), record.arrays()
     if record.data.real:
-        points = estimates.landmarks_of(arrays["samples"], record.data.name, record.recipe["preset"])
+        points = landmarks_of(arrays["samples"], record.data.name, record.recipe["preset"])
         shown = np.array(record.classes)[arrays["labels"]]
         return _held(every, *drawn_parts(points), {"expression": shown, "subject": arrays["samples"]})
     made = Twin(**record.data.made["parameters"])

@@ -11,7 +11,7 @@ import tiny
 
 from fercore.data import catalogue, estimates
 from fercore.data.prepared import Prepared, open_prepared
-from fercore.studies import guesses
+from fercore.studies import guesses, regions
 
 
 def posed(tmp_path: Path) -> Prepared:
@@ -80,9 +80,9 @@ def test_estimates_are_made_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert table["sample"].tolist() == data.manifest["sample"].tolist() and table["yaw"].notna().all()
     assert told["data"] == data.hash and 0 <= told["quality"]["pose"] <= 1
     assert table["group"].nunique() == len(data) // guesses.EACH
-    monkeypatch.setattr(estimates, "prepared_root", lambda: tmp_path / "made")
+    monkeypatch.setattr(regions, "prepared_root", lambda: tmp_path / "made")
     path = guesses.estimate_landmarks("sfew-twin", "smoke")
     test = data.manifest.query("split == 'test'")["sample"].to_numpy(str)
-    points = estimates.landmarks_of(test, "sfew-twin", "smoke")
+    points = regions.landmarks_of(test, "sfew-twin", "smoke")
     assert path.parent == tmp_path / "made" / "estimates" and points.shape == (len(test), 68, 2)
     assert np.allclose(guesses.yaws(points), table.set_index("sample").loc[test, "yaw"], atol=8)

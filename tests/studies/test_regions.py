@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_records import record_of
 
 from fercore import figures, records
-from fercore.data import estimates, twin_designs, twins
+from fercore.data import twin_designs, twins
 from fercore.errors import DataError, RecordError
 from fercore.figures import phanet as figures_phanet
 from fercore.studies import regions
@@ -103,10 +103,10 @@ def test_photographs_are_held_against_their_landmarks(tmp_path: Path, monkeypatc
     record = records.write(made, arrays, tmp_path / "records")
     with pytest.raises(DataError, match=r"no estimated landmarks of fer-none(?s:.*)--landmarks"):
         regions.coverage(record)
-    estimates.keep_landmarks(names[:1], points[:1], "fer-none", made.recipe["preset"])
+    regions.keep_landmarks(names[:1], points[:1], "fer-none", made.recipe["preset"])
     with pytest.raises(DataError, match="no landmarks of fer2 and 0 more"):
         regions.coverage(record)
-    estimates.keep_landmarks(names[::-1], points, "fer-none", made.recipe["preset"])
+    regions.keep_landmarks(names[::-1], points, "fer-none", made.recipe["preset"])
     lines = regions.coverage(record).query("square == 'attended'").set_index(["scale", "subject"])
     assert lines.loc["S2", "mouth"].between(70, 95).all(), "a circle in its square"
     assert (lines.loc["S3", "all"] == 0).all() and "pan" not in lines
