@@ -1,7 +1,8 @@
-"""The first page: what the book found, in sentences, in one figure, and where to go on. All from records."""
+"""The first page: what the book found, in three sentences and one figure, and where to go on. All from records."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from fercore import figures, published
 from fercore.book import costs, markdown
-from fercore.book.ledger import first_gains, gain_name, judged, title, unprinted
+from fercore.book.ledger import first_gains, gain_name, title, unprinted
 from fercore.heads import sheets
 from fercore.intervals import points
 from fercore.ledger import claims
@@ -25,6 +26,7 @@ SEEN = {
     "inconclusive": "is not settled here",
 }
 """What a verdict on a gain says in plain words."""
+WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 STALE = " (*stale*)"
 """What follows a finding whose records older code or an older twin has made; the page says below what it means."""
 QUESTIONS = {
@@ -45,13 +47,50 @@ QUESTIONS = {
 
 
 def findings(every: Sequence[Claim]) -> str:
-    """Markdown: what became of the gains, for each paper that was run its own, then how far rendered people carry."""
-    lines = [f"**Of the printed gains, those that were measured on photographs: {judged(every)}.**"]
-    lines += [_gain(claim, setting=not place) for place, claim in enumerate(first_gains(every))]
+    """Markdown: what became of the printed gains on photographs, what is found on rendered people, how far these carry:
+    three sentences; :func:`gains` has the numbers."""
+    lines = [_on_photographs(every), _on_people(every)]
     if found := reality.runs():
         levels = reality.levels(found, "balanced").set_index(["learnt on", "share", "without"])
         lines.append(_transfer(levels) + STALE * any(map(stale, found)))
     return markdown.bullets(lines)
+
+
+def gains(every: Sequence[Claim]) -> str:
+    """Markdown: what became of the gains of each paper that was run."""
+    return markdown.bullets([_gain(claim, setting=not place) for place, claim in enumerate(first_gains(every))])
+
+
+def _whole(every: Sequence[Claim]) -> list[Claim]:
+    """Measured gains of whole methods, not of their parts."""
+    return [claim for claim in every if claim.kind == "gain" and claim.headline.twin and " by " not in claim.name]
+
+
+def _on_photographs(every: Sequence[Claim]) -> str:
+    tested = [claim for claim in _whole(every) if claim.headline.real]
+    kept = sum(claim.verdict == "reproduced" for claim in tested)
+    head = f"{kept} of {len(tested)} printed gains appear" if kept else "No printed gain could be confirmed"
+    who = " and ".join(dict.fromkeys(f"{published.PAPERS[claim.paper]}'s" for claim in tested))
+    counts = Counter(claim.verdict for claim in tested)
+    told = ", ".join(f"{WORDS[counts[verdict]]} {said}" for verdict, said in SEEN.items() if counts[verdict])
+    mark = STALE * any(claim.headline.real.stale for claim in tested)
+    return f"**{head} on photographs.** {WORDS[len(tested)].capitalize()} could be tested there, {who}: {told}.{mark}"
+
+
+def _on_people(every: Sequence[Claim]) -> str:
+    shown = [(claim, claim.headline.twin) for claim in _whole(every)]
+    above, below = (
+        [claim for claim, own in shown if test(own)] for test in (lambda m: m.low > 0, lambda m: m.high < 0)
+    )
+    head = (
+        f"{len(above)} of {len(shown)} gains appear"
+        if above
+        else "No method is distinguishably better than its baseline"
+    )
+    names = ", ".join(f"{published.PAPERS[claim.paper]}'s {gain_name(claim)}" for claim in below)
+    told = f"; {names} is a loss" if below else ""
+    apart = f"The 95 % intervals of {len(shown) - len(above) - len(below)} of {len(shown)} gains include zero{told}."
+    return f"**{head} on rendered people.** {apart}{STALE * any(own.stale for _, own in shown)}"
 
 
 def _transfer(levels: pd.DataFrame) -> str:
@@ -111,12 +150,10 @@ def crowd() -> Figure:
 
 def draw(target: Path, every: Sequence[Claim]) -> None:
     """Write the figure of the gains, without those of single parts of a method."""
-    measured = (claim for claim in every if claim.kind == "gain" and claim.headline.twin)
-    shown = [claim for claim in measured if " by " not in claim.name]
     rows = {}
     for first in first_gains(every):
         paper = published.PAPERS[first.paper]
-        own = (claim for claim in shown if claim.paper == first.paper)
+        own = (claim for claim in _whole(every) if claim.paper == first.paper)
         rows |= {f"{paper}: {gain_name(claim).removeprefix('gain on ')}": claim.headline for claim in own}
         for name, measured in ({} if first.headline.real else claims.unprinted(first.paper)).items():
             row = f"{paper}: {title(name)} (no baseline printed)"

@@ -75,10 +75,14 @@ def is_written(paper: str) -> bool:
 
 
 def _of_paper(name: str, rows: pd.DataFrame) -> Iterator[str]:
-    """Its gains and accuracies, its sizes, and, folded, what pages only show."""
+    """Its gains and accuracies, its sizes, and, folded, what was not measured and what pages only show."""
     sized, only_shown = rows["unit"].isin(SIZES), rows["published"] == ""
+    empty = rows[["real value", "twin value"]].isna().all(axis=1) & ~sized & ~only_shown
     yield f"## {name}"
-    yield _table(rows[~sized & ~only_shown])
+    if not (sized | only_shown | empty).all():
+        yield _table(rows[~sized & ~only_shown & ~empty])
+    if empty.any():
+        yield _folded(f"{name}'s numbers that were not measured", rows[empty])
     if sized.any():
         yield f"### Sizes of {name}\n\n{_table(rows[sized]).replace(' real ', ' counted ', 1)}"
     if only_shown.any():

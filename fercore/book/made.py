@@ -156,10 +156,13 @@ def records_in(value: Any) -> Iterator[Record]:
             yield from records_in(inner)
 
 
+ASKED = "How was this made?"
+
+
 def details(lines: Mapping[str, str], numbers: pd.DataFrame | None, more: str = "") -> str:
     """The drop-down as one line of HTML: names and what stands beside them (HTML), the numbers as CSV, ``more``."""
     rows = dict(lines) | ({} if numbers is None else {"numbers": csv_link(numbers)})
-    return f'<details class="made"><summary>How was this made?</summary>{_listed(rows)}{more}</details>'
+    return f'<details class="made"><summary>{ASKED}</summary>{_listed(rows)}{more}</details>'
 
 
 def _listed(rows: Mapping[str, str]) -> str:
@@ -247,6 +250,6 @@ def settle(cells: Iterable[Any]) -> Iterator[Any]:
                 text = output.data["text/html"].replace("<details ", f'<details id="{cell.id}" ', 1)
                 mark = stale_mark({name: origin for name, origin in origins.items() if name not in marked})
                 if not mark and stale_mark(origins):
-                    mark = '<div class="stale"><b>Stale</b>, as said above.</div>'
+                    text = text.replace(f"{ASKED}<", f"{ASKED} <b>Stale</b>, as said above.<", 1)
                 marked |= origins.keys()
                 yield nbformat.v4.new_markdown_cell(mark + text, id=f"{cell.id}-made")

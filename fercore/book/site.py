@@ -28,7 +28,7 @@ from fercore.errors import FercoreError
 from fercore.paths import ROOT, relative
 from fercore.recipe import check_preset
 
-FINDINGS, PAGES_TABLE = "<!-- findings -->", "<!-- pages -->"
+FINDINGS, GAINS, PAGES_TABLE = "<!-- findings -->", "<!-- gains -->", "<!-- pages -->"
 """Where the first page says what was found, and which page answers what."""
 FOLDS = (
     ("parameters", "hide-input", "Parameters and what they mean"),
@@ -170,7 +170,10 @@ def _write(tree: Path, executed: Mapping[str, Any]) -> None:
     (tree / "book" / "_toc.yml").write_text(yaml.safe_dump(toc(), sort_keys=False))
     index = tree / "book" / "index.md"
     text = index.read_text()
-    index.write_text(text.replace(FINDINGS, front.findings(every)).replace(PAGES_TABLE, front.pages()))
+    made = {FINDINGS: front.findings(every), GAINS: front.gains(every), PAGES_TABLE: front.pages()}
+    for mark, written in made.items():
+        text = text.replace(mark, written)
+    index.write_text(text)
     front.draw(tree / "book" / "gains.png", every)
     pages = contents()
     generated = {"book/ledger": ledger.page(every), "book/equations": equations.page()}

@@ -38,6 +38,7 @@ VERDICTS = {
     "shown": "a page shows it on rendered people or as code; there is nothing to judge",
     "not shown": "no page draws it yet",
     "not run": "the data are available here, but no record holds the comparison yet",
+    "twin only": "measured on rendered people; the photographs are licensed, and nobody ran them here",
     "data not available": "it is about licensed images that nobody ran here",
 }
 """What can be said of a claim, and what it means."""
@@ -262,7 +263,7 @@ def _gain(line: Any, runs: Runs) -> Claim:
     images = line.column if line.of in line.column else ", ".join(dict.fromkeys((line.of, line.column)))
     title = f"{line.row} over {line.against}, {images.removesuffix(', accuracy')}"
     one = Comparison(line.table, title, line.metric, text, "points", real, twin, verdict, about, margin, note)
-    verdict = verdict or ("not run" if runs.at_hand(line.dataset) else "data not available")
+    verdict = verdict or _unjudged((one,), [line.dataset], runs)
     return Claim(line.paper, "gain", line.name, title, line.notebook, line.cell, verdict, (one,))
 
 
@@ -332,7 +333,14 @@ def _verdict(comparisons: Sequence[Comparison], cell: str, data: Sequence[str], 
             return one
     if not comparisons:
         return "shown" if cell else "not shown"
-    return "not run" if all(map(runs.at_hand, data)) else "data not available"
+    return _unjudged(comparisons, data, runs)
+
+
+def _unjudged(comparisons: Sequence[Comparison], data: Sequence[str], runs: Runs) -> str:
+    """Why nothing can be said of a claim about these data sets."""
+    if all(map(runs.at_hand, data)):
+        return "not run"
+    return "twin only" if any(one.twin for one in comparisons) else "data not available"
 
 
 def rows(claims: Sequence[Claim]) -> pd.DataFrame:

@@ -168,7 +168,7 @@ def test_no_stale_record_is_shown_unmarked(
             mark = cell.source.partition("How was this made")[0]
             marked += mark if "Stale" in mark else ""
             if edited and re.search(r"\d records? (below|above)", cell.source):
-                assert "Stale" in mark, f"{name}, {cell.id}"
+                assert "Stale</b>" in cell.source or "Stale:</b>" in cell.source, f"{name}, {cell.id}"
             for record in shown:
                 assert (record in marked) == stale(known[record]), f"{name}, {cell.id}"
             seen |= shown

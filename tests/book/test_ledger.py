@@ -42,6 +42,12 @@ def test_papers_that_are_not_written_are_folded(page: str) -> None:
     assert folded.count("| **") == sum(not ledger.is_written(claim.paper) for claim in claims.load())
 
 
+def test_what_was_not_measured_is_folded(page: str) -> None:
+    in_sight = re.sub(r"<details.*?</details>", "", page.partition("## How it is judged")[0], flags=re.DOTALL)
+    assert "| **twin only** |" in in_sight and "| **data not available** |" not in in_sight
+    assert "PhaNet's numbers that were not measured: " in page
+
+
 def test_verdicts_stand_early_with_their_margin_and_sizes_apart(page: str) -> None:
     lan, sizes = page.partition("## LAN")[2], page.partition("### Sizes of PCDA")[2].partition("<details class")[0]
     assert lan.lstrip().startswith("| claim | verdict | published | real | twin |")

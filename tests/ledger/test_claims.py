@@ -371,7 +371,7 @@ def test_a_twin_is_shown_and_never_judged(tmp_path: Path) -> None:
     for fold, method in itertools.product(range(10), ("lan", "resnet18")):
         write(tmp_path, method, 95.39 if method == "lan" else 92, dataset="kdef-twin", fold=fold)
     table = of(claims.load(tmp_path), "lan", "Table 1")
-    assert table.verdict in ("data not available", "not run") and table.headline.real is None
+    assert table.verdict in ("twin only", "not run") and table.headline.real is None
     assert (table.headline.twin.folds, table.headline.twin.enough) == (protocols.FOLDS["lan-kdef-10fold"], True)
 
 
@@ -412,7 +412,7 @@ def test_verdicts_of_the_committed_records() -> None:
     assert beyond.verdict == ("differs" if outside else "inconclusive")
     assert of(CLAIMS, "lan", "Table 3").verdict == "another setting", "our runs start from our own pre-training"
     table = of(CLAIMS, "lan", "Table 1")
-    assert table.comparisons[0].real is None and table.verdict in ("data not available", "not run")
+    assert table.comparisons[0].real is None and table.verdict in ("twin only", "not run")
     assert table.headline.twin.folds == protocols.FOLDS["lan-kdef-10fold"]
 
 
