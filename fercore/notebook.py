@@ -39,7 +39,7 @@ from fercore.records import Record
 
 SUBSETS = {"test": "all test images", "pose_over_30": "pose > 30°", "pose_over_45": "pose > 45°"}
 """Names of subsets in tables and figures; others are shown as they are called."""
-SUBSETS |= {f"pan_{yaw:+d}": f"yaw {degrees(yaw)}" for yaw in (-90, -45, 0, 45, 90)}
+SUBSETS |= {f"pan_{yaw:+d}": f"yaw {degrees(yaw)}" for yaw in range(-90, 91, 15)}
 
 
 def check_parameters() -> None:

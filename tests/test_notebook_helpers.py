@@ -188,7 +188,7 @@ def test_image_grid_places_pictures() -> None:
     assert [text.get_text() for text in figure.texts] == ["a", "b", "x", "y", "z"]
     assert len(figures.image_grid([[pictures[0, 0], None], [None, pictures[0, 1]]]).axes) == 2
     assert len(figures.image_grid(pictures[0]).axes) == 3, "a flat sequence is one row"
-    with pytest.raises(ParameterError, match="1 x 3 pictures, 1 x 2 labels"):
+    with pytest.raises(ParameterError, match="1 x 3 images, 1 x 2 labels"):
         figures.image_grid(pictures[0], column_labels=["x", "y"])
     assert (
         len(figures.image_grid(pictures[0, ..., 0]).axes) == 3 and len(figures.image_grid(list(pictures[0])).axes) == 3
@@ -413,6 +413,25 @@ def test_what_was_computed_from_records_names_them_once(run: Callable[..., None]
     assert [f"Record {record.name}" in text for text in shown] == [True, False]
     assert ["that of 1 record below" in text for text in shown] == [True, False]
     assert ["that of 1 record above" in text for text in shown] == [False, True]
+
+
+def test_records_behind_a_table_are_those_that_it_was_made_from(run: Callable[..., None]) -> None:
+    """Of ``a or b`` the one that is taken; and none of those that a name stood for before."""
+    names = [record.name for record in records.find(paper="lan", preset="quick")[:2]]
+    first = "one, other = records.find(paper='lan', preset='quick')[:2]\nruns, found, none = [one], [other], []"
+    sources = [
+        first,
+        "notebook.show(notebook.accuracy_table(runs or found))",
+        "notebook.show(notebook.accuracy_table(none or found))",
+        "table = notebook.accuracy_table(runs)",
+        "table = notebook.accuracy_table(found)\nnotebook.show(table)",
+    ]
+    shown = [text for text in shown_after(run, *sources) if 'class="made"' in text]
+    assert [[f"Record {name}" in text for name in names] for text in shown] == [
+        [True, False],
+        [False, True],
+        [False, True],
+    ]
 
 
 def test_a_figure_shows_its_picture_its_caption_and_what_it_is(run: Callable[..., None]) -> None:

@@ -19,7 +19,7 @@ from fercore.recipe import PRESETS
 
 GROUPS = {
     "design": ("people", "expressions", "pans", "tilts", "repeats", "scale"),
-    "pictures": ("size", "supersampling", "scenery", "grey", "field", "follows_pitch"),
+    "images": ("size", "supersampling", "scenery", "grey", "field", "follows_pitch"),
     "difficulty": (
         "levels", "jitter", "drop", "stray", "pose_jitter", "noise", "accessories", "occluders", "blur", "compression",
         "exposure", "ambiguity", "label_noise",
@@ -33,7 +33,7 @@ def card_page(name: str) -> str:
     design = twin_designs.design_of(name)
     tables = {preset: twin_designs.rows(design.presets[preset]) for preset in PRESETS}
     title, _, what = design.title.partition(": ")
-    published = ", ".join(f"{key} {value:,}" for key, value in _flat(design.published))
+    published = ", ".join(f"{key}: {value:,}" for key, value in _flat(design.published))
     splits = pd.DataFrame(_protocols(name, tables["paper"]))
     parameters = {group: _parameters(design.presets, names) for group, names in GROUPS.items()}
     return markdown.page(
@@ -60,7 +60,8 @@ def card_page(name: str) -> str:
 
 def _table(table: pd.DataFrame) -> str:
     rows = (map(_shown, row) for row in table.itertuples(index=False))
-    return markdown.table(table.columns, rows, right=table.columns[1:])
+    words = {"what it is", "preset", "class", "parameter", "protocol"}
+    return markdown.table(table.columns, rows, right=[name for name in table.columns if name not in words])
 
 
 def _shown(value: Any) -> str:

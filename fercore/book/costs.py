@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections import Counter
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,22 +68,21 @@ def time_line(page: str, notebook: Any) -> str:
     if listed:
         told += f"; to execute on {rows[next(iter(rows))].cores} cores, by preset: {', '.join(listed)}"
     trained = _trainings(notebook)
-    told += f". Training its records took {', '.join(trained)}" if trained else ""
+    told += f". Its records are trainings: {'; '.join(trained)}" if trained else ""
     return f"{told}."
 
 
 def _trainings(notebook: Any) -> list[str]:
-    """By preset and kind of machine the time of the trainings whose records a page shows."""
+    """By preset and kind of machine: how many trainings' records a page shows, and how long one of them took."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     names = {name for output in outputs for name in output.get("metadata", {}).get(made.KEY, {}).get("records") or ()}
-    took: Counter[tuple[str, str]] = Counter()
+    took: dict[tuple[str, str], list[float]] = {}
     for record in (record for record in records.find() if record.name in names):
-        took[record.recipe["preset"], "a processor" if record.machine["gpu"] == "none" else "a GPU"] += record.seconds
-    kinds = {preset: [on for on in ("a processor", "a GPU") if took[preset, on]] for preset in PRESETS}
+        place = record.recipe["preset"], "a processor" if record.machine["gpu"] == "none" else "a GPU"
+        took.setdefault(place, []).append(record.seconds)
     return [
-        f"{' and '.join(f'{_minutes(took[preset, on])} on {on}' for on in own)} at `{preset}`"
-        for preset, own in kinds.items()
-        if own
+        f"{len(own)} at `{preset}` on {on}, {'each about ' * (len(own) > 1)}{_minutes(statistics.median(own))}"
+        for (preset, on), own in sorted(took.items(), key=lambda one: (PRESETS.index(one[0][0]), one[0][1] == "a GPU"))
     ]
 
 

@@ -63,7 +63,7 @@ def _objects(folder: str, files: str) -> Iterator[tuple[Path, str, Any]]:
 
 
 def page() -> str:
-    """Markdown of the list; what no paper's module holds yet is called missing."""
+    """Markdown of the list, paper by paper."""
     found, declared = implementations(), tests()
     papers, numbers, every = [], [], []
     for paper, shown in published.PAPERS.items():
@@ -77,8 +77,9 @@ def page() -> str:
             rows += [
                 (equation, f"`{place.formula}`", f"`{place.object}`<br>{place.file}, line {place.line}", tested)
                 for place in places
-            ] or [(equation, "", "*missing*", "")]
-        papers.append(f"## {shown}\n\n{markdown.table(('', 'formula', 'object, file and line', 'tests'), rows)}")
+            ]
+        listed = markdown.table(("", "formula", "object, file and line", "tests"), rows)
+        papers.append(f"## {shown}\n\n{listed if rows else 'Not implemented yet.'}")
     return markdown.page(
         "# Equations, code and tests",
         "Every numbered equation and algorithm of the five papers. The displays of PATA are lost in the text that we "

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from bs4 import BeautifulSoup, Tag
+import re
+
+from bs4 import BeautifulSoup, NavigableString, Tag
 
 BOX = "pst-scrollable-table-container"
+SHARE = re.compile(r"(?<=\d) ([%°])")
 
 
 def finished(page: str) -> str:
     """HTML of a page whose tables scroll in a box of their own and say what each head is of, whose figures open at full
-    size, whose folds are called what is written on them, and where a cell's folded code comes after what it made."""
+    size, whose folds are called what is written on them, where a cell's folded code comes after what it made, and where
+    no line begins with a per cent sign."""
     soup = BeautifulSoup(page, "html.parser")
     for table in soup.find_all("table"):
         _name_heads(table)
@@ -22,6 +26,9 @@ def finished(page: str) -> str:
         del fold["aria-label"]
     for code in soup.select("div.cell.tag_hide-input > details.above-input"):
         code.parent.append(code.extract())
+    for text in soup.find_all(string=SHARE):
+        if type(text) is NavigableString and text.find_parent(["pre", "code", "title"]) is None:
+            text.replace_with(SHARE.sub("\N{NO-BREAK SPACE}\\1", text))
     return str(soup)
 
 

@@ -116,7 +116,8 @@ def _gain(claim: Claim, *, setting: bool) -> str:
     said = SEEN[claim.verdict] if head.real else f"{sign} on rendered people"
     link = f"[{published.PAPERS[claim.paper]}](/notebooks/{claim.notebook})"
     network = ", with a small network" if ours.preset == "quick" else f", at preset {ours.preset}"
-    network += "" if "start" in ours.command else ", not trained on faces before"
+    faces = published.ABOUT[claim.paper].get("start") == "faces" and "start" not in ours.command
+    network += ", not trained on faces before" * faces
     few = ", one seed" * (ours.seeds == 1)
     both = ", which includes zero and the published value" * (_holds(ours, 0) and _holds(ours, float(head.printed)))
     told = f"Published {head.printed} points; here {points(*ours[:3])}{both}{where}{few}{network * setting}."

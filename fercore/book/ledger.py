@@ -40,6 +40,7 @@ a table of many cells is judged as a whole: it is reproduced where {100 * claims
 differ agree, and differs otherwise, if these are half of all its cells or more. *Agree* counts them. The margins were
 fixed before the runs. A number marked **stale** is from a record that an older version of the code or of the
 rendered people made: it counts until the run is made again, as its command does."""
+LEDGER = "../../book/ledger.md#how-it-is-judged"
 SIZES = {"M": "numbers of parameters", "G": "numbers of operations"}
 """Units of what is counted, not measured, and of what they are."""
 COLUMNS = ("claim", "verdict", "published", "real", "twin", "agree", "how")
@@ -126,7 +127,7 @@ def summary(every: Sequence[Claim]) -> str:
     lines.append(f"**Sizes**, which need no training: {sizes} are as printed.")
     lines += [f"**{', '.join(others)}**: not attempted yet."] if others else []
     foot = 'What a verdict means and how it is computed is explained <a href="#how-it-is-judged">below</a>.'
-    return f"**Gains measured on photographs: {judged(every)}.**\n\n{markdown.bullets(lines)}\n\n{foot}"
+    return f"**Of the printed gains, measured on photographs: {judged(every)}.**\n\n{markdown.bullets(lines)}\n\n{foot}"
 
 
 def judged(every: Sequence[Claim]) -> str:
@@ -164,12 +165,11 @@ def reproduces(paper: str, differs: str) -> Markdown:
     most = max(m.seeds for m in measured)
     seeds = f"up to {most} seeds" if most > 1 else "one seed"
     sizes = " and ".join(f"`{preset}`" for preset in dict.fromkeys(m.preset for m in measured))
-    stale = " Some of the records are *stale*." if any(m.stale for m in measured) else ""
     lines = [
         *map(_gain_line, gains),
         f"**Accuracy** of {own} on {title(number.criterion[0])}: published "
         f"**{number.printed} %**; here {_sides(number, ' %')}.",
-        f"**What differs**: {differs} Measured at preset {sizes}, {seeds}.{stale}",
+        f"**What differs**: {differs} Measured at preset {sizes}, {seeds}. [How a gain is judged]({LEDGER}).",
     ]
     return Markdown(markdown.bullets(lines))
 
@@ -183,7 +183,7 @@ def unprinted(claim: Claim) -> str:
     """Of a gain that was not measured on photographs: those that were, without a printed one, in sentences, or ""."""
     found = {} if claim.headline.real else claims.unprinted(claim.paper)
     return "".join(
-        f" On photographs of {title(name)}, where the paper prints no baseline, it is {points(*measured[:3])}"
+        f" On photographs of {title(name)}, for which the paper prints no gain, it is {points(*measured[:3])}"
         f"{', with labels that networks guessed' * ('estimates=' in measured.command)}"
         f"{', one seed' * (measured.seeds == 1)}."
         for name, measured in found.items()
@@ -201,8 +201,9 @@ def gain_name(claim: Claim) -> str:
 
 
 def _gain_line(claim: Claim) -> str:
-    verdict = f" Verdict: *{claim.verdict}*." if claim.headline.verdict else ""
+    verdict = f" Verdict: *{claim.verdict}*." if claim.headline.verdict else " No verdict: rendered people alone."
     name, head = f"{published.PAPERS[claim.paper]}'s {gain_name(claim)}", claim.headline
+    verdict += " (*stale*)" * any(own.stale for own in (head.real, head.twin) if own)
     return f"**{name}**: published **{head.printed}** points; here {_sides(head)}.{verdict}{unprinted(claim)}"
 
 

@@ -82,7 +82,8 @@ class Watch:
         read, assigned = self._values(result.info.raw_cell)
         found = {record.name: record for value in [*read.values(), *assigned.values()] for record in records_in(value)}
         earlier = {record.name: record for name in read for record in self.computed.get(name, ())}
-        self.computed |= {name: [*(earlier | found).values()] for name in assigned}
+        for name, value in assigned.items():
+            self.computed[name] = [*records_in(value)] or [*(earlier | found).values()]
         shown = result.result
         if not isinstance(shown, Figure | Table | pd.DataFrame):
             return
@@ -99,11 +100,27 @@ class Watch:
         display(HTML(made), metadata={KEY: {"records": origins}})
 
     def _values(self, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The names that a cell reads, with their values, and those that it assigns."""
-        names = [n for n in ast.walk(ast.parse(self.shell.transform_cell(source))) if isinstance(n, ast.Name)]
-        space = self.shell.user_ns
-        kinds = (ast.Load, ast.Store)
-        return tuple({n.id: space[n.id] for n in names if isinstance(n.ctx, kind) and n.id in space} for kind in kinds)
+        """The names that a cell reads before it assigns them, with their values, and those that it assigns.
+
+        Of ``a or b`` the one that is taken counts.
+        """
+        tree, space = ast.parse(self.shell.transform_cell(source)), self.shell.user_ns
+        left = set()
+        for choice in (node for node in ast.walk(tree) if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or)):
+            values = [space.get(one.id) if isinstance(one, ast.Name) else None for one in choice.values]
+            taken = [
+                k
+                for k, value in enumerate(values)
+                if value is not None and (not hasattr(value, "__len__") or len(value))
+            ]
+            left |= set(choice.values[taken[0] + 1 :] if taken else ())
+        read: dict[str, Any] = {}
+        assigned: dict[str, Any] = {}
+        for statement in tree.body:
+            names = [n for n in ast.walk(statement) if isinstance(n, ast.Name) and n.id in space and n not in left]
+            read |= {n.id: space[n.id] for n in names if isinstance(n.ctx, ast.Load) and n.id not in assigned}
+            assigned |= {n.id: space[n.id] for n in names if isinstance(n.ctx, ast.Store)}
+        return read, assigned
 
     def _lines(self, below: int, above: int) -> dict[str, str]:
         page = os.environ.get("FERCORE_NOTEBOOK") or os.environ.get("JPY_SESSION_NAME") or "notebook.ipynb"

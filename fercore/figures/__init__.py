@@ -62,7 +62,7 @@ def image_grid(
     columns = max(len(row) for row in rows)
     row_names, column_names = row_labels or range(1, len(rows) + 1), column_labels or range(1, columns + 1)
     if len(row_names) != len(rows) or len(column_names) != columns:
-        raise ParameterError(f"{len(rows)} x {columns} pictures, {len(row_names)} x {len(column_names)} labels")
+        raise ParameterError(f"{len(rows)} x {columns} images, {len(row_names)} x {len(column_names)} labels")
     left, top = 0.85 if row_labels else 0.0, 0.28 if column_labels else 0.0
     width, height = columns * cell + left, len(rows) * cell + top
     figure, cells = plt.figure(figsize=(width, height)), []
@@ -121,7 +121,7 @@ def maps_over(
         scale = together if shared else largest[name]
         pairs = zip(images, values.clip(0) / scale[:, None, None], strict=True)
         rows.append([laid_over(picture, one, smooth=smooth) for picture, one in pairs])
-    figure = image_grid(rows, ["picture", *maps], columns, 1.15)
+    figure = image_grid(rows, ["image", *maps], columns, 1.15)
     tables = [
         by_place({name: values[k] for name, values in maps.items()}).assign(picture=column)
         for k, column in enumerate(columns)
@@ -242,7 +242,8 @@ def intervals(
 def gains(compared: Mapping[str, Any]) -> Axes:
     """Gains in points: published as diamonds, ours with their intervals, on photographs and on rendered people.
 
-    ``compared``: name -> printed, and real and twin: value, low and high first, or None.
+    ``compared``: name -> printed, and real and twin: value, low and high first, and stale, or None. What is stale is
+    hollow.
     """
     _, axes = plt.subplots(figsize=(7, 0.55 * len(compared) + 1.2))
     table = []
@@ -254,9 +255,10 @@ def gains(compared: Mapping[str, Any]) -> Axes:
         ):
             if measured is not None:
                 value, low, high = measured[:3]
+                inside = "white" if measured.stale else colour
                 axes.plot([low, high], [y + shift] * 2, color=colour, linewidth=3, solid_capstyle="round")
-                axes.plot(value, y + shift, "o", color=colour, markersize=7)
-                table.append((name, kind, float(one.printed), value, low, high))
+                axes.plot(value, y + shift, "o", color=colour, mfc=inside, mew=2, markersize=7)
+                table.append((name, kind, float(one.printed), value, low, high, bool(measured.stale)))
     axes.axvline(0, color="#6b7280", linewidth=1)
     axes.set_yticks(range(len(compared)), list(compared))
     axes.set(ylim=(len(compared) - 0.4, -0.6), xlabel="gain over the paper's own baseline, points of accuracy")
@@ -264,9 +266,11 @@ def gains(compared: Mapping[str, Any]) -> Axes:
     kinds = {line[1] for line in table}
     handles = [Line2D([], [], color=c, marker="o", label=said) for kind, (c, said) in there.items() if kind in kinds]
     handles.append(Line2D([], [], color="k", marker="D", mfc="white", ls="", label="published"))
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncol=3, frameon=False, fontsize=9)
+    if any(line[-1] for line in table):
+        handles.append(Line2D([], [], color="#6b7280", marker="o", mfc="white", mew=2, label="hollow: stale"))
+    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncol=4, frameon=False, fontsize=9)
     axes.grid(axis="y", visible=False)
-    return told(axes, pd.DataFrame(table, columns=["gain", "on", "published", "value", "low", "high"]))
+    return told(axes, pd.DataFrame(table, columns=["gain", "on", "published", "value", "low", "high", "stale"]))
 
 
 def with_intervals(axes: Axes, x: Any, table: pd.DataFrame, value: str, **style: Any) -> None:

@@ -80,7 +80,7 @@ def channels_of(landmarks: np.ndarray, size: int, grid: int = 14, spread: float 
 def over_face(image: np.ndarray, heats: Mapping[str, np.ndarray], cell: float = 2.0) -> Figure:
     """A picture, and heat maps (h, w) of it, each laid over the picture; bright is high, each by its own scale."""
     laid = [laid_over(image, (heat - heat.min()) / np.ptp(heat)) for heat in heats.values()]
-    figure = image_grid([image, *laid], column_labels=["picture", *heats], cell=cell)
+    figure = image_grid([image, *laid], column_labels=["image", *heats], cell=cell)
     return told(figure, by_place(heats))
 
 

@@ -116,7 +116,7 @@ def through_scales(
             values = maps[name][k].astype(float)
             spread = (values - values.min()) / max(float(np.ptp(values)), 1e-9)
             cells[row + 1, k].imshow(figures.laid_over(seen, spread))
-    for row, name in enumerate(["picture", *(name.upper() for name in names)]):
+    for row, name in enumerate(["image", *(name.upper() for name in names)]):
         cells[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     figure.tight_layout(pad=0.3)
     lines = [

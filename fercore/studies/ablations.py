@@ -84,7 +84,7 @@ def table(found: Found, paper: str, subset: str = "test") -> pd.DataFrame:
                 numbers = [[run.metrics[subset]["accuracy"] for run in own] for own in (mine, theirs)]
                 line["wins"] = f"{sum(a > b for a, b in zip(*numbers, strict=True))} of {len(mine)}"
             drawn = {run.data.hash for run in (mine if row == own else [*mine, *theirs])}
-            line["state"] = "stale" if any(map(stale, mine)) else "other pictures" if len(drawn) > 1 else ""
+            line["state"] = "stale" if any(map(stale, mine)) else "other images" if len(drawn) > 1 else ""
             lines.append(line)
     corrected = intervals.holm(p)
     table = pd.DataFrame([line | {"p (Holm)": corrected.get(line["record"], nan)} for line in lines])

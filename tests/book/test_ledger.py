@@ -24,7 +24,7 @@ def page() -> str:
 def test_the_answer_comes_first(page: str) -> None:
     first = page.partition("## Does it reproduce?")[2].partition("\n## ")[0].strip().splitlines()
     lines = [line for line in first if line]
-    assert lines[0].startswith("**Gains measured on photographs: ") and len(lines) <= 5 + len(WRITTEN)
+    assert lines[0].startswith("**Of the printed gains, measured on photographs: ") and len(lines) <= 5 + len(WRITTEN)
     assert [line.split("**")[1].split("'s gain on ")[0] for line in lines[1 : 1 + len(WRITTEN)]] == WRITTEN
     (lan,) = (line for line in lines if line.startswith("- **LAN's gain on FERPlus beyond 45°**"))
     assert "published **+9.81** points; here " in lan and " on photographs, " in lan
@@ -85,5 +85,5 @@ def test_a_gain_is_told_in_one_wording() -> None:
     every = claims.load()
     of = notebook.runs_by_method(notebook.reference(paper="lan", dataset="ferplus", preset="quick"))
     told = notebook.gain(of, "LAN", "ResNet-18", "pose_over_45")
-    for words in (front.findings(every), ledger.summary(every), ledger.reproduces("lan", "").data):
+    for words in (front.gains(every), ledger.summary(every), ledger.reproduces("lan", "").data):
         assert words.count(told) == 1

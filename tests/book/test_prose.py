@@ -98,6 +98,18 @@ def test_everything_allowed_is_needed() -> None:
     assert not [words for words in ALLOWED if not any(re.search(words, text) for text in texts)]
 
 
+AVOIDED = re.compile(
+    r"\b[Pp]ictures?\b|\bstands? (?:at|among|beside|below|above|here)\b|\bcan't\b|can(?:no|')t be told\b|"
+    r"\b(?:images|frames) a second\b|\bat hand\b|\bturns with the seed\b"
+)
+"""Words for which the guide to English has others: image, is, cannot, not distinguishable, per second, available."""
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_words_are_those_of_the_guide(path: Path) -> None:
+    assert [words for _, text in prose(path) for words in AVOIDED.findall(text)] == []
+
+
 def test_the_readme_says_what_the_first_page_says() -> None:
     text = " ".join((ROOT / "README.md").read_text().split())
     for line in front.findings(claims.load()).strip().split("\n"):

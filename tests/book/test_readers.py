@@ -109,6 +109,12 @@ def test_what_is_finished_has_none() -> None:
     assert len(made.select(".pst-scrollable-table-container")) == 2, "one box a table"
 
 
+def test_no_line_begins_with_a_per_cent_sign() -> None:
+    page = "<p>5 % of <code>5 %</code> 5 people</p><!-- 5 % --><pre>5 %</pre>"
+    space = "\N{NO-BREAK SPACE}"
+    assert finish.finished(page) == page.replace("<p>5 %", f"<p>5{space}%")
+
+
 def test_a_column_without_a_name_names_the_rows() -> None:
     cells = "<tr class='r'><td><p>x</p></td><td>1</td></tr><tr><td>y</td><td>2</td></tr>"
     for name, expected in (("<p></p>", ["x", "y"]), ("<p>what</p>", [])):

@@ -33,9 +33,9 @@ def test_what_was_measured_on_photographs_is_shown(every: list[claims.Claim]) ->
 def test_without_photographs_the_twin_answers(every: list[claims.Claim]) -> None:
     gain, accuracy, differs = reproduces("pcda", "the start.").data.split("\n- ")
     (claim,) = [claim for claim in every if claim.paper == "pcda" and claim.kind == "gain"]
-    ours, beside = gain.split(" On photographs of FERPlus, where the paper prints no baseline, it is ")
+    ours, beside = gain.split(" On photographs of FERPlus, for which the paper prints no gain, it is ")
     assert claim.headline.real is None and "on photographs" not in ours and "on the rendered twin" in ours
     (measured,) = claims.unprinted("pcda").values()
     assert beside == f"{points(*measured[:3])}." and len(measured.records) == 6
-    assert claim.headline.printed in gain and "Verdict" not in gain
+    assert claim.headline.printed in gain and "No verdict: rendered people alone." in gain
     assert "PCDA on FERPlus: published **92.97 %**" in accuracy and "Measured at preset" in differs
