@@ -189,7 +189,7 @@ def show(table: pd.DataFrame, caption: str = "", *, folded: bool = False) -> Tab
     if not folded:
         styled = styled.set_caption(caption)
     # A fixed id instead of a random one: the same page gives the same bytes.
-    name = "".join(c for c in caption.lower() if c.isalnum())[:24] or "table"
+    name = "".join(c for c in caption.lower() if c.isalnum())[:60] or "table"
     for column in table.select_dtypes("floating"):
         number = f"{{:.{_decimals(table[column])}f}}"
         styled = styled.format(lambda one, number=number: number.format(one).replace("-", "−"), [column], na_rep="–")

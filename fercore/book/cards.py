@@ -5,6 +5,7 @@ Written from the designs that the twins are made by, so that a card can't say an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,7 +68,8 @@ def _table(table: pd.DataFrame) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_shown, value))
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return re.sub(r"^-(?=\d)", "−", f"{value:,}" if number else str(value))
 
 
 def _flat(values: Any) -> Iterator[tuple[str, int]]:

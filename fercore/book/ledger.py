@@ -250,7 +250,7 @@ def _shown_at(notebook: str, cell: str) -> str:
         return f"{page}: not written yet"
     if not cell:
         return f"{{doc}}`{page} </notebooks/{page}>`, not shown there yet"
-    return f'<a href="../notebooks/{page}.html#{cell}">{page}, {cell}</a>'
+    return f'<a href="../notebooks/{page}.html#made-{cell}">{page}, {cell}</a>'
 
 
 def _ours(row: Mapping[str, Any], kind: str) -> str:

@@ -53,7 +53,7 @@ class Figure:
     def __init__(self, figure: MatplotlibFigure, caption: str, alt: str) -> None:
         self.caption, self.alt = caption, alt
         self.numbers = getattr(figure, "numbers", None)
-        self.picture = print_figure(figure, "png")
+        self.picture = _smaller(print_figure(figure, "png"))
         plt.close(figure)
         width, height = Image.open(io.BytesIO(self.picture)).size
         if max(width, height) > min(2500, 8 * min(width, height)):
@@ -63,6 +63,14 @@ class Figure:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"image/png": self.picture, "text/plain": self.alt}, {FIGURE: {"caption": self.caption, "alt": self.alt}}
+
+
+def _smaller(png: bytes, most: int = 400_000) -> bytes:
+    """A large picture in 256 colours, a third of its bytes: many photographs make a page slow to load."""
+    if len(png) <= most:
+        return png
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(kept := io.BytesIO(), "PNG", optimize=True)
+    return kept.getvalue()
 
 
 class Watch:
@@ -264,7 +272,7 @@ def settle(cells: Iterable[Any]) -> Iterator[Any]:
         for output in [output for output in cell.get("outputs", []) if KEY in output.get("metadata", {})]:
             cell.outputs.remove(output)
             if (origins := output.metadata[KEY].get("records")) is not None:
-                text = output.data["text/html"].replace("<details ", f'<details id="{cell.id}" ', 1)
+                text = output.data["text/html"].replace("<details ", f'<details id="made-{cell.id}" ', 1)
                 mark = stale_mark({name: origin for name, origin in origins.items() if name not in marked})
                 if not mark and stale_mark(origins):
                     text = text.replace(f"{ASKED}<", f"{ASKED} <b>Stale</b>, as said above.<", 1)

@@ -118,14 +118,14 @@ def test_every_figure_and_table_says_how_it_was_made(name: str, book: Path) -> N
     showing = [k for k, cell in enumerate(cells) if pictures_and_tables(cell)]
     assert showing and all(pictures_and_tables(cells[k]) == 1 for k in showing)
     for k in showing:
-        below = BeautifulSoup(cells[k + 1].source, "html.parser").find("details", id=cells[k].id)
+        below = BeautifulSoup(cells[k + 1].source, "html.parser").find("details", id=f"made-{cells[k].id}")
         assert below, f"{cells[k].id} does not say how it was made"
         told = {term.text: term.find_next("dd") for term in below.find("dl").find_all("dt")}
         assert {"command", "parameters", "commit", "data", "numbers"} <= set(told), cells[k].id
         assert told["command"].text.startswith(f"papermill {name}.ipynb out.ipynb -p preset smoke")
         numbers = base64.b64decode(told["numbers"].a["href"].partition("base64,")[2]).decode()
         assert len(numbers.splitlines()) > 1, f"{cells[k].id}: no numbers"
-        assert soup(book / f"{name}.html").find("details", id=cells[k].id)
+        assert soup(book / f"{name}.html").find("details", id=f"made-{cells[k].id}")
     assert sum("<details" in cell.source and cell.id.endswith("-made") for cell in cells) == len(showing)
 
 
