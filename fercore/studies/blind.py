@@ -61,20 +61,31 @@ def draw(dataset: str, number: int = 80, *, size: int = 48, seed: int = 0) -> Fa
         raise ParameterError(f"{number} faces of {size} pixels can't be drawn", do="give 1 or more, of 16..1024 pixels")
     twin = twin_designs.parameters(dataset, "paper", size=size) if dataset in twin_designs.DESIGNS else None
     data = None if twin else catalogue.prepare(dataset)
-    rows = twin_designs.rows(twin) if twin else data.manifest
-    tested = rows[rows["split"].isin(["test", "all"])]
-    tested = tested if len(tested) else rows[rows["split"] == "validation"]
-    if number > len(tested):
-        raise ParameterError(f"{number} faces of the {len(tested)} of {dataset}", do=f"give 1..{len(tested)}")
-    chosen = tested.sample(number, random_state=np.random.default_rng([seed, size]))  # each size shows other faces
+    chosen = _chosen(twin_designs.rows(twin) if twin else data.manifest, dataset, number, size, seed)
     images = (
         twins.render_rows(twin, chosen)[0] if twin else np.stack([_reduced(data.images[k], size) for k in chosen.index])
     )
     return Faces(images, tuple(chosen["expression"]), twin.expressions if twin else tuple(data.classes))
 
 
+def _chosen(rows: pd.DataFrame, dataset: str, number: int, size: int, seed: int) -> pd.DataFrame:
+    tested = rows[rows["split"].isin(["test", "all"])]
+    tested = tested if len(tested) else rows[rows["split"] == "validation"]
+    if number > len(tested):
+        raise ParameterError(f"{number} faces of the {len(tested)} of {dataset}", do=f"give 1..{len(tested)}")
+    return tested.sample(number, random_state=np.random.default_rng([seed, size]))  # each size shows other faces
+
+
 def _reduced(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).convert("RGB").resize((size, size), Image.Resampling.BOX))
+
+
+def is_of_this_twin(folder: Path, seed: int = 1) -> bool:
+    """Whether the labels of the faces that were read, ``NAME-SIZE``, are those that the twin's design of now gives."""
+    name, _, size = folder.name.rpartition("-")
+    key = _read(folder / "key.csv", ["face", "expression"])["expression"].tolist()
+    rows = twin_designs.rows(twin_designs.parameters(name, "paper", size=int(size)))
+    return _chosen(rows, name, len(key), int(size), seed)["expression"].tolist() == key
 
 
 def checks(root: Path) -> pd.DataFrame:

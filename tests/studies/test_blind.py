@@ -17,12 +17,16 @@ from fercore.data import twins
 from fercore.data.twin_designs import parameters, rows
 from fercore.errors import DataError, ParameterError
 from fercore.figures import faces as figures_faces
+from fercore.paths import reference_records
 from fercore.studies import blind
 
 
 @pytest.fixture(scope="module")
 def faces() -> blind.Faces:
     return blind.draw("kdef-twin", 9, seed=3)
+
+
+READ = sorted(path for path in (reference_records() / "blind-check").iterdir() if "-twin-" in path.name)
 
 
 def test_faces_are_rows_of_the_test_part_under_their_labels(faces: blind.Faces) -> None:
@@ -90,6 +94,15 @@ def test_a_score_by_hand(tmp_path: Path) -> None:
     z = 1.959964  # Wilson's interval, written out
     middle, half = (0.75 + z * z / 8) / (1 + z * z / 4), z * np.sqrt(0.75 * 0.25 / 4 + z * z / 64) / (1 + z * z / 4)
     assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-6)
+
+
+@pytest.mark.parametrize("folder", READ, ids=lambda folder: folder.name)
+def test_what_was_read_is_what_the_twins_are_now(folder: Path, tmp_path: Path) -> None:
+    assert blind.is_of_this_twin(folder), "the twin has been designed anew: read it again, fercore blind make"
+    key = (folder / "key.csv").read_text().splitlines()
+    (other := tmp_path / folder.name).mkdir()
+    (other / "key.csv").write_text("\n".join([key[0], *key[:1:-1], key[1]]))
+    assert not blind.is_of_this_twin(other)
 
 
 def test_the_ranges_are_those_of_the_twins() -> None:
