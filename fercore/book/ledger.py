@@ -40,7 +40,7 @@ a table of many cells is judged as a whole: it is reproduced where {100 * claims
 differ agree, and differs otherwise, if these are half of all its cells or more. *Agree* counts them. The margins were
 fixed before the runs. A number marked **stale** is from a record that an older version of the code or of the
 rendered people made: it counts until the run is made again, as its command does."""
-LEDGER = "../../book/ledger.md#how-it-is-judged"
+LEDGER = "../../book/ledger.md"
 SIZES = {"M": "numbers of parameters", "G": "numbers of operations"}
 """Units of what is counted, not measured, and of what they are."""
 COLUMNS = ("claim", "verdict", "published", "real", "twin", "agree", "how")
