@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -74,7 +74,18 @@ def _on_photographs(every: Sequence[Claim]) -> str:
     counts = Counter(claim.verdict for claim in tested)
     told = ", ".join(f"{WORDS[counts[verdict]]} {said}" for verdict, said in SEEN.items() if counts[verdict])
     mark = STALE * any(claim.headline.real.stale for claim in tested)
-    return f"**{head} on photographs.** {WORDS[len(tested)].capitalize()} could be tested there, {who}: {told}.{mark}"
+    where = f"**{head} on photographs.** {WORDS[len(tested)].capitalize()} could be tested there, {who}: {told}.{mark}"
+    return where + "".join(_losses(every))
+
+
+def _losses(every: Sequence[Claim]) -> Iterator[str]:
+    """Sets of photographs for which papers print no gain, and on which their methods are behind."""
+    behind: dict[str, list[str]] = {}
+    for claim in (claim for claim in first_gains(every) if not claim.headline.real):
+        for name in (name for name, own in claims.unprinted(claim.paper).items() if own.high < 0):
+            behind.setdefault(title(name), []).append(published.PAPERS[claim.paper])
+    for name, papers in behind.items():
+        yield f" On {name}, for which they print no gain, {' and '.join(papers)} are behind their baselines."
 
 
 def _on_people(every: Sequence[Claim]) -> str:

@@ -117,15 +117,16 @@ def settings(text: str) -> dict[str, Any]:
 def departures(recipe: Recipe, where: Mapping[str, Any]) -> set[str]:
     """Fields in which a recipe is otherwise than its preset has it with the values of ``where``, seed and fold apart.
 
-    ``setting`` and ``start`` are those of the recipe itself, which others follow: whether the setting is the published
-    one is another question, and a start is a departure of its own.
+    ``setting``, ``start`` and ``estimates`` are those of the recipe itself, which others follow: whether the setting is
+    the published one is another question, a start is a departure of its own, and poses that are estimated are learned.
     """
     module = module_of(recipe.paper)
-    same = {"setting": recipe.setting, "start": recipe.start}
+    same = {name: getattr(recipe, name) for name in ("setting", "start", "estimates") if hasattr(recipe, name)}
     usual = module.recipe(recipe.preset, recipe.dataset, **same | where)
     held = set(type(recipe).model_fields) - {*FREE, "also_on"}  # being tested elsewhere, too, changes nothing
     changed = {name for name in held if _split(name, getattr(recipe, name)) != _split(name, getattr(usual, name))}
-    return changed | ({"start"} if recipe.start and "start" not in where else set())
+    own = {name for name in ("start", "estimates") if getattr(recipe, name, "") and name not in where}
+    return changed | own
 
 
 def has(recipe: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
