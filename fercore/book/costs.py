@@ -59,8 +59,8 @@ def write(runs: Path, pages: Sequence[str]) -> pd.DataFrame:
 
 
 def time_line(page: str, notebook: Any) -> str:
-    """Markdown: how long a page takes to read, its execution at each preset where that was measured, and what the
-    trainings behind its records took."""
+    """Markdown: how long a page takes to read, its execution at each preset where that was measured, and what a
+    training behind its records took."""
     words = sum(len(text.split()) for cell in notebook.cells for text in _prose(cell))
     told = f"**Time**: {max(2, round(words / WORDS_A_MINUTE))} minutes to read"
     rows = {row.preset: row for row in table().itertuples() if row.notebook == page}
@@ -68,12 +68,12 @@ def time_line(page: str, notebook: Any) -> str:
     if listed:
         told += f"; to execute on {rows[next(iter(rows))].cores} cores, by preset: {', '.join(listed)}"
     trained = _trainings(notebook)
-    told += f". Its records are trainings: {'; '.join(trained)}" if trained else ""
+    told += f". A training behind its records takes about {', '.join(trained)}" if trained else ""
     return f"{told}."
 
 
 def _trainings(notebook: Any) -> list[str]:
-    """By preset and kind of machine: how many trainings' records a page shows, and how long one of them took."""
+    """By preset and kind of machine: how long a training took whose record a page shows, the median of them."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     names = {name for output in outputs for name in output.get("metadata", {}).get(made.KEY, {}).get("records") or ()}
     took: dict[tuple[str, str], list[float]] = {}
@@ -81,7 +81,7 @@ def _trainings(notebook: Any) -> list[str]:
         place = record.recipe["preset"], "a processor" if record.machine["gpu"] == "none" else "a GPU"
         took.setdefault(place, []).append(record.seconds)
     return [
-        f"{len(own)} at `{preset}` on {on}, {'each about ' * (len(own) > 1)}{_minutes(statistics.median(own))}"
+        f"{_minutes(statistics.median(own))} at `{preset}` on {on}"
         for (preset, on), own in sorted(took.items(), key=lambda one: (PRESETS.index(one[0][0]), one[0][1] == "a GPU"))
     ]
 
