@@ -81,8 +81,8 @@ def test_a_page_says_what_its_records_took(monkeypatch: pytest.MonkeyPatch) -> N
     below = nbformat.v4.new_output("display_data", {}, metadata={made.KEY: {"records": {name: {} for name in "abcd"}}})
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[below, below])])
     assert costs.time_line("notebooks/c", page) == (
-        "**Time**: 2 minutes to read. A training behind its records takes about 60.0 minutes at `quick` on a processor, "
-        "60 seconds at `quick` on a GPU, 2.0 minutes at `paper` on a GPU."
+        "**Time**: 2 minutes to read. A training behind its records takes about 60.0 minutes at `quick` on a "
+        "processor, 60 seconds at `quick` on a GPU, 2.0 minutes at `paper` on a GPU."
     )
 
 
