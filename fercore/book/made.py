@@ -66,7 +66,7 @@ class Figure:
 
 
 def _smaller(png: bytes, most: int = 400_000) -> bytes:
-    """A large picture in 256 colours, a third of its bytes: many photographs make a page slow to load."""
+    """A large picture in 256 colours, which takes fewer bytes: many photographs make a page slow to load."""
     if len(png) <= most:
         return png
     Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(kept := io.BytesIO(), "PNG", optimize=True)

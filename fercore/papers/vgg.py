@@ -44,8 +44,7 @@ class VGG19(nn.Module):
     """Sixteen convolutions, two fully connected layers with dropout, a softmax layer for each task.
 
     Images (B, 3, S, S), S at least 32 -> :class:`Output` or, with ``poses``, :class:`PosedOutput`. ``width`` and
-    ``hidden`` are 64 and 4096 as published. Convolutions have batch norm, without which so deep a network does not
-    leave chance from random weights.
+    ``hidden`` are 64 and 4096 as published. Convolutions have batch norm, as in torchvision's ``vgg19_bn``.
     """
 
     def __init__(
@@ -122,9 +121,10 @@ _EPOCHS = {
 
 
 def recipe(preset: str = "smoke", dataset: str = "kdef-twin", **changes: object) -> VGGRecipe:
-    """The parameters of one run, on PhaNet's splits. Any field can be changed by name; the paper says nothing of them.
+    """The parameters of one run, on PhaNet's splits. Any field can be changed by name.
 
     On sets that know no pose, such as FERPlus, ``pose`` is off.
+    # Paper unclear: which VGG its row is (the cited one has 16 layers), what it starts from, how it is trained.
     """
     values = poses.begun(preset, dataset, changes, _PRESETS, {}, phanet.PROTOCOL)
     if preset == "quick" and dataset in _EPOCHS:

@@ -58,26 +58,29 @@ def groups(features: np.ndarray, each: int = EACH, seed: int = 0) -> np.ndarray:
     return found.fit_predict(near)
 
 
-def _seen(data: Prepared, preset: str, module: ModuleType, changes: dict[str, Any], field: str) -> np.ndarray:
-    """What a pre-trained network says of each image; it is trained where it has not been."""
+def _seen(
+    data: Prepared, preset: str, module: ModuleType, changes: dict[str, Any], field: str
+) -> tuple[np.ndarray, str]:
+    """What a pre-trained network says of each image, and its record's name; it is trained where it has not been."""
     recipe = module.recipe(preset, **changes)
     record = experiments.run(recipe)
     network = module.model(recipe, len(record.classes))
     weights.load(network, record.folder / "model.safetensors")
-    return _asked(recipe, network, data, field)
+    return _asked(recipe, network, data, field), record.name
 
 
 def guess(data: Prepared, preset: str) -> pd.DataFrame:
     """Yaw and group of each image: columns sample, yaw, group."""
-    points, features = (_seen(data, preset, *one) for one in NETWORKS)
+    points, features = (_seen(data, preset, *one)[0] for one in NETWORKS)
     return pd.DataFrame({"sample": data.manifest["sample"], "yaw": yaws(points), "group": groups(features)})
 
 
 def estimate_landmarks(name: str, preset: str) -> Path:
     """Keep what the landmark network sees on a data set's test images, see :mod:`fercore.studies.regions`."""
     data = catalogue.prepare(name, preset)
-    points = _seen(data, preset, *NETWORKS[0])[rows := np.flatnonzero(data.manifest["split"].str.contains("test"))]
-    return regions.keep_landmarks(data.manifest["sample"].to_numpy(str)[rows], points, name, preset)
+    points, made = _seen(data, preset, *NETWORKS[0])
+    rows = np.flatnonzero(data.manifest["split"].str.contains("test"))
+    return regions.keep_landmarks(data.manifest["sample"].to_numpy(str)[rows], points[rows], name, preset, made)
 
 
 def quality(data: Prepared, table: pd.DataFrame) -> dict[str, float]:

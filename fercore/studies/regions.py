@@ -43,6 +43,14 @@ def squares(record: Record) -> np.ndarray:
     return arrays["each_regions"].astype(float)
 
 
+def cornered(record: Record) -> float:
+    """Share of test images on which S2 touches two edges of the image, to a pixel of what the network sees."""
+    x, y, half = squares(record)[:, 0].T
+    near = 1 / record.recipe["image_size"]
+    touched = [(middle - half < near) | (middle + half > 1 - near) for middle in (x, y)]
+    return float(np.mean(touched[0] & touched[1]))
+
+
 def parts(twin: Twin, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a twin's design, rendered again: masks (N, :data:`PARTS`, S, S) and the middle (N, 2) of the landmarks of
     eyes, brows, nose and mouth as shares of the side."""
@@ -71,20 +79,22 @@ def drawn_parts(points: np.ndarray, size: int = 48) -> tuple[np.ndarray, np.ndar
     return np.array(masks).reshape(len(points), len(PARTS), size, size), points[:, _FEATURES].mean(1)
 
 
-def keep_landmarks(samples: np.ndarray, points: np.ndarray, dataset: str, preset: str) -> Path:
-    """Keep landmarks of images, (N, 68, 2) in shares of the side, rounded to 1/250, beside estimated poses."""
+def keep_landmarks(samples: np.ndarray, points: np.ndarray, dataset: str, preset: str, made: str = "") -> Path:
+    """Keep landmarks of images, (N, 68, 2) in shares of the side, rounded to 1/250, beside estimated poses; ``made``:
+    by what network. Returns the file; one that can't be written is a :class:`DataError`."""
     path = prepared_root() / estimates.FOLDER / f"{dataset}-{preset}-landmarks.npz"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         rounded = (STEPS * points).round().clip(0, STEPS).astype(np.uint8)
-        np.savez_compressed(path, samples=samples.astype(str), points=rounded)
+        np.savez_compressed(path, samples=samples.astype(str), points=rounded, made=made)
     except OSError as error:
         raise DataError(f"{path} can't be written: {error}", do="set FERCORE_PREPARED to your own folder") from error
     return path
 
 
 def landmarks_of(samples: np.ndarray, dataset: str, preset: str) -> np.ndarray:
-    """What :func:`keep_landmarks` has kept of these images, (N, 68, 2) in shares of the side."""
+    """What :func:`keep_landmarks` has kept of these images, (N, 68, 2) in shares of the side; one's own before the
+    book's. A :class:`DataError` where nothing is kept of one of them."""
     roots = (
         root / estimates.FOLDER / f"{dataset}-{preset}-landmarks.npz" for root in (prepared_root(), reference_records())
     )

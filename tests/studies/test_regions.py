@@ -42,6 +42,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> records.Record:
     rows = rows[rows["subject"].isin(rows["subject"].unique()[:2]) & (rows["pan"] == 0)]
     places = np.tile([[0.25, 0.25, 0.25], [0.25, 0.25, 0.1]], (len(rows), 1, 1))
     made = record_of("1" * 10)
+    made.recipe["image_size"] = 32
     made = made.model_copy(update={"data": made.data.model_copy(update={"made": {"parameters": TWIN.model_dump()}})})
     arrays = {"samples": rows["sample"].to_numpy(str), "subjects": rows["subject"].to_numpy(str)}
     return records.write(made, arrays | {"each_regions": places}, tmp_path_factory.mktemp("records"))
@@ -87,6 +88,15 @@ def test_parts_drawn_from_landmarks_are_those_of_the_rendered_face() -> None:
         for one, own in zip(drawn[:, k], masks[:, k], strict=True):
             middle, true = (np.argwhere(mask).mean(0) for mask in (one, own))
             assert one.any() and np.abs(middle - true).max() < 4, part
+
+
+def test_a_square_in_a_corner_touches_two_edges(tmp_path: Path) -> None:
+    made = record_of("4" * 10)
+    made.recipe["image_size"] = 32
+    corner, edge, middle, near = [0.3, 0.7, 0.3], [0.3, 0.5, 0.3], [0.5, 0.5, 0.3], [0.32, 0.68, 0.3]
+    places = np.array([[one, middle] for one in (corner, edge, middle, near)])
+    record = records.write(made, {"each_regions": places}, tmp_path)
+    assert regions.cornered(record) == 0.5, "two of four, one of them within a pixel"
 
 
 def test_photographs_are_held_against_their_landmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
